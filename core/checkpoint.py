@@ -1,0 +1,145 @@
+"""Arrays and weights on disk: written whole or not at all, and read without executing anything."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core.context import Array
+from core.layer import Layer
+
+FORMAT = 1
+_DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
+
+
+class CheckpointError(ValueError):
+    """A file is missing, damaged, foreign, or newer than this program; the message names the file and the fault."""
+
+
+def write_atomically(path: str | Path, content: bytes) -> None:
+    """Replace a file as a whole: a crash leaves the old content or the new, never half of either.
+
+    Written beside it under a temporary name, flushed to disk, then renamed. On Windows a file that another program
+    is reading cannot be replaced for a moment, so the rename is tried for a second.
+
+    Raises OSError where the folder cannot be written.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        for attempt in range(20):
+            try:
+                os.replace(temporary, path)
+                break
+            except PermissionError:
+                if os.name != "nt" or attempt == 19:
+                    raise
+                time.sleep(0.05)
+    finally:
+        temporary.unlink(missing_ok=True)
+    if os.name != "nt":  # the rename itself reaches the disk with the folder
+        with suppress(OSError):
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Mapping[str, Any] | None = None) -> None:
+    """Write named arrays, and facts that JSON can hold, into one safetensors file, atomically.
+
+    Raises OSError where the folder cannot be written, TypeError for facts that JSON cannot hold.
+    """
+    from safetensors.numpy import save
+
+    metadata = {"format": str(FORMAT), "facts": json.dumps(dict(facts or {}), allow_nan=False)}
+    write_atomically(path, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata))
+
+
+def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
+    """(arrays, facts) of a file that `save_arrays` wrote.
+
+    Sizes are checked against the file before anything is allocated, and nothing in it is executed.
+
+    Raises CheckpointError where the file is missing, damaged, not of this kind, or of a newer format.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such file")
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            metadata = file.metadata() or {}
+            _check_format(path, metadata.get("format"))
+            foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in _DTYPES]  # noqa: SIM118
+            if foreign:
+                raise CheckpointError(f"{path}: {foreign[0]} has a type that no model here uses")
+            arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
+        facts = json.loads(metadata["facts"])
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: the file is damaged or is not of this program ({error})") from None
+    if not isinstance(facts, dict):
+        raise CheckpointError(f"{path}: the file is damaged: its facts are not an object")
+    return arrays, facts
+
+
+def _check_format(path: Path, written: str | None) -> None:
+    if written is None or not written.isdigit():
+        raise CheckpointError(f"{path}: the file was not written by this program")
+    if int(written) > FORMAT:
+        raise CheckpointError(
+            f"{path}: format {written} is newer than this program's {FORMAT}; use a newer version of it"
+        )
+
+
+def save_weights(path: str | Path, model: Layer) -> None:
+    """Write the parameters and running statistics of any model, by name, into a safetensors file.
+
+    Raises OSError where the folder cannot be written.
+    """
+    save_arrays(path, {name: parameter.value for name, parameter in model.named_parameters()})
+
+
+def load_weights(path: str | Path, model: Layer) -> None:
+    """Read weights into a model of the same architecture; the model is changed only where all of them fit.
+
+    Raises CheckpointError where the file is missing or damaged, or holds the weights of another model.
+    """
+    arrays, _ = load_arrays(path)
+    put_weights(path, model, arrays)
+
+
+def put_weights(path: str | Path, model: Layer, arrays: Mapping[str, Array]) -> None:
+    """Copy named arrays, read from `path`, into a model; each takes the model's floating type.
+
+    Raises CheckpointError where they are the weights of another model, or not finite.
+    """
+    named = dict(model.named_parameters())
+    differing = sorted(named.keys() ^ arrays.keys())
+    if differing:
+        where = "lacks" if differing[0] in named else "has an unknown"
+        raise CheckpointError(f"{path}: the weights are of another model: the file {where} {differing[0]}")
+    for name, parameter in named.items():
+        if arrays[name].shape != parameter.value.shape:
+            raise CheckpointError(
+                f"{path}: the weights are of another model: {name} is {arrays[name].shape}, not {parameter.value.shape}"
+            )
+        if not np.isfinite(arrays[name]).all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+    for name, parameter in named.items():
+        np.copyto(parameter.value, arrays[name], casting="same_kind")

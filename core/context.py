@@ -1,0 +1,228 @@
+"""What a pass remembers: the context of every call site, and the gradients of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from core.layer import Parameter, Statistic
+
+Array = npt.NDArray[Any]
+Shape = tuple[int, ...]
+
+_NOTHING: Array = np.empty(0)
+
+
+class Gradients:
+    """The gradients of some parameters, as views into one flat vector in the order given.
+
+    The first write of a step sets a gradient and later ones add to it, so nothing is zeroed between steps: call
+    `start`, run the passes, call `finish` (which clears the gradients that nobody wrote). Frozen parameters that
+    are not among `parameters` are left out, and what layers add for them is dropped.
+    """
+
+    def __init__(self, parameters: Iterable[Parameter]) -> None:
+        parameters = list(parameters)
+        dtype = parameters[0].value.dtype if parameters else np.dtype(np.float32)
+        self.flat: Array = np.zeros(sum(p.value.size for p in parameters), dtype)
+        self.reports: list[tuple[Statistic, Array, int]] = []
+        self._views: dict[Parameter, Array] = {}
+        self._products: dict[Parameter, Array] = {}  # the views again, in the shape of a product
+        self._scratch: dict[Parameter, Array] = {}
+        self._written: set[Parameter] = set()
+        start = 0
+        for p in parameters:
+            self._views[p] = self.flat[start : start + p.value.size].reshape(p.value.shape)
+            start += p.value.size
+
+    def __getitem__(self, parameter: Parameter) -> Array:
+        return self._views[parameter]
+
+    def __contains__(self, parameter: Parameter) -> bool:
+        return parameter in self._views
+
+    def start(self) -> None:
+        """Begin a step: the next write of each gradient sets it."""
+        self._written.clear()
+        self.reports.clear()
+
+    def finish(self) -> None:
+        """End a step: gradients that no pass wrote are zero."""
+        if len(self._written) < len(self._views):
+            for p in self._views.keys() - self._written:
+                self._views[p].fill(0)
+
+    def add(self, parameter: Parameter, grad: Array) -> None:
+        """grad(parameter) += grad"""
+        view = self._views.get(parameter)
+        if view is None:
+            return
+        if parameter in self._written:
+            np.add(view, grad, out=view)
+        else:
+            self._written.add(parameter)
+            np.copyto(view, grad)
+
+    def add_product(self, parameter: Parameter, a: Array, b: Array) -> None:
+        """grad(parameter) += a @ b, straight into place: the product may have the parameter's shape or be 2-D."""
+        view = self._products.get(parameter)
+        if view is None:
+            if parameter not in self._views:
+                return
+            view = self._products[parameter] = self._views[parameter].reshape(*a.shape[:-1], *b.shape[1:])
+        if parameter not in self._written:
+            self._written.add(parameter)
+            np.dot(a, b, out=view)
+            return
+        scratch = self._scratch.get(parameter)
+        if scratch is None:  # only where a step has several micro-batches
+            scratch = self._scratch[parameter] = np.empty_like(view)
+        np.dot(a, b, out=scratch)
+        np.add(view, scratch, out=view)
+
+
+class Context:
+    """What one call site of one layer keeps; owned by whoever runs the pass, the same at every step.
+
+    train     whether the pass will be followed by `backward`, and dropout and the like are on
+    grads     where parameter gradients go (None when serving)
+    rng       the stream of the pass, made when first asked for and drawn from in the order of the pass
+    dtype     the floating type of the model's parameters, and of every buffer
+    needs_dx  whether `backward` must return the gradient of the input; may be False where nobody reads it
+    saved     what `forward` left for `backward`
+    ctx[i]    the context of the i-th inner call
+    """
+
+    __slots__ = ("_held", "_inner", "_stream", "dtype", "grads", "needs_dx", "saved", "train")
+
+    def __init__(
+        self,
+        train: bool = False,
+        grads: Gradients | None = None,
+        stream: Callable[[], np.random.Generator] | None = None,
+        dtype: npt.DTypeLike = np.float32,
+    ) -> None:
+        self.train = train
+        self.grads = grads
+        self.dtype = np.dtype(dtype)
+        self.needs_dx = True
+        self.saved: tuple[Any, ...] = ()
+        self._stream = stream
+        self._inner: dict[int, Context] = {}
+        self._held: dict[str, tuple[Any, Any, Array]] = {}  # name -> (view, what it was made for, flat memory)
+
+    def __getitem__(self, i: int) -> Context:
+        inner = self._inner.get(i)
+        if inner is None:
+            inner = self._inner[i] = Context(self.train, self.grads, self._stream, self.dtype)
+        return inner
+
+    @property
+    def rng(self) -> np.random.Generator:
+        if self._stream is None:
+            raise ValueError("this pass draws random numbers, but its Context was made without a stream")
+        return self._stream()
+
+    def save(self, *arrays: Any) -> None:
+        """Keep arrays for `backward`; nothing is kept when serving."""
+        if self.train:
+            self.saved = arrays
+
+    def add_grad(self, parameter: Parameter, grad: Array) -> None:
+        """grad(parameter) += grad"""
+        if self.grads is not None:
+            self.grads.add(parameter, grad)
+
+    def add_product(self, parameter: Parameter, a: Array, b: Array) -> None:
+        """grad(parameter) += a @ b, without a temporary on the first write of a step."""
+        if self.grads is not None:
+            self.grads.add_product(parameter, a, b)
+
+    def report(self, statistic: Statistic, value: Array, weight: int) -> None:
+        """Tell the loop what this pass saw of a running statistic, which it writes between steps."""
+        if self.grads is not None:
+            self.grads.reports.append((statistic, value.copy(), weight))
+
+    def buffer(self, name: str, shape: Shape, dtype: npt.DTypeLike | None = None) -> Array:
+        """The same memory at every step, in C order and with what was last left in it (zeros at first).
+
+        It grows to the largest shape seen and stays, so that a warm step allocates nothing.
+        """
+        held = self._held.get(name)
+        if held is not None and held[1] == shape:
+            view: Array = held[0]
+            return view
+        return self._hold(name, shape, shape, dtype)
+
+    def like(self, name: str, x: Array, dtype: npt.DTypeLike | None = None, shape: Shape | None = None) -> Array:
+        """A buffer with the memory order of x, and its shape where no other is given."""
+        if shape is None:
+            shape = x.shape
+        if x.flags.c_contiguous:
+            return self.buffer(name, shape, dtype)
+        key = shape, x.strides
+        held = self._held.get(name)
+        if held is not None and held[1] == key:
+            view: Array = held[0]
+            return view
+        order = sorted(range(x.ndim), key=lambda axis: (-x.strides[axis], axis))
+        view = self._hold(name, tuple(shape[axis] for axis in order), key, dtype)
+        view = view.transpose(np.argsort(order))
+        self._held[name] = view, key, self._held[name][2]
+        return view
+
+    def packed(self, name: str, x: Array) -> Array:
+        """x itself where its elements fill their memory without gaps, in any order of axes; else a copy in a buffer."""
+        span = x.itemsize + sum((n - 1) * abs(step) for n, step in zip(x.shape, x.strides, strict=True))
+        if span <= x.nbytes:
+            return x
+        copy = self.like(name, x)
+        np.copyto(copy, x)
+        return copy
+
+    def ones(self, n: int) -> Array:
+        """n ones: sums over a batch are products with them, which BLAS does fastest."""
+        held = self._held.get("ones")
+        if held is not None and held[1] == n:
+            view: Array = held[0]
+            return view
+        view = self._hold("ones", (n,), n, None)
+        view.fill(1)
+        return view
+
+    def multiples(self, n: int, k: int) -> Array:
+        """0, k, 2 k, … (n - 1) k: where the rows of a flat (n · k) array begin."""
+        held = self._held.get("multiples")
+        if held is not None and held[1] == (n, k):
+            view: Array = held[0]
+            return view
+        view = self._hold("multiples", (n,), (n, k), np.int64)
+        view[...] = np.arange(0, n * k, k)
+        return view
+
+    def once(self, name: str, make: Callable[[], Any]) -> Any:
+        """What `make` returned the first time: for what stays the same as long as the context lives."""
+        held = self._held.get(name)
+        if held is None:
+            held = self._held[name] = make(), None, _NOTHING
+        return held[0]
+
+    def _hold(self, name: str, shape: Shape, key: Any, dtype: npt.DTypeLike | None) -> Array:
+        size, held = prod(shape), self._held.get(name)
+        flat = held[2] if held is not None else None
+        if flat is None or flat.size < size:
+            flat = np.zeros(size, self.dtype if dtype is None else dtype)
+        view = flat[:size].reshape(shape)
+        self._held[name] = view, key, flat
+        return view
+
+    @property
+    def nbytes(self) -> int:
+        """The bytes held by this context and all inner ones."""
+        own = sum(flat.nbytes for _, _, flat in self._held.values())
+        return own + sum(inner.nbytes for inner in self._inner.values())

@@ -1,0 +1,73 @@
+"""Examples in arrays, the order in which an epoch visits them, and how a batch is cut from them."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from core.context import Array, Context
+from core.parallel import even_cuts
+
+
+class Examples:
+    """Inputs x (N, …), targets t (N, …), and weights (N,) where some examples count more.
+
+    A training asks for `take(rows, epoch, ctx)`. A subclass may override it to change what is seen, keyed by
+    (epoch, row), never by a clock or a generator's state, so that a resumed training sees the same.
+
+    Raises ValueError where the lengths differ or there is no example.
+    """
+
+    def __init__(self, x: Array, t: Array, weight: Array | None = None) -> None:
+        if len(x) != len(t) or (weight is not None and weight.shape != (len(x),)):
+            raise ValueError(
+                f"x, t and weight must hold one entry an example, but x is {x.shape}, t is {t.shape}"
+                + ("" if weight is None else f" and weight is {weight.shape}")
+            )
+        if not len(x):
+            raise ValueError("there is no example to learn from")
+        self.x, self.t, self.weight = x, t, weight
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Array, Array, Array | None]:
+        """(x, t, weight) of some rows, in the context's buffers."""
+        # mode="clip" writes straight into `out`; the rows are a permutation's, hence in bounds
+        x = np.take(self.x, rows, 0, ctx.buffer("x", (len(rows), *self.x.shape[1:]), self.x.dtype), "clip")
+        t = np.take(self.t, rows, 0, ctx.buffer("t", (len(rows), *self.t.shape[1:]), self.t.dtype), "clip")
+        return x, t, None if self.weight is None else self.weight[rows]
+
+    def fingerprint(self) -> str:
+        """A short hash of everything in it: resuming a training on other data is refused by it."""
+        digest = hashlib.sha256()
+        for array in (self.x, self.t) if self.weight is None else (self.x, self.t, self.weight):
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+        return digest.hexdigest()[:16]
+
+
+def epoch_order(n: int, seed: int, epoch: int) -> Array:
+    """The order in which an epoch visits n examples: a permutation that depends on (seed, epoch) alone."""
+    return np.random.Generator(np.random.SFC64([seed, epoch, n])).permutation(n)
+
+
+def batch_cuts(n: int, batch_size: int) -> list[tuple[int, int]]:
+    """The batches of an epoch as stretches of its order: of one size but for one example, none above batch_size.
+
+    There is no small last batch, whose noisy gradient would count as much as a full one.
+    """
+    return even_cuts(n, -(-n // batch_size))
+
+
+def split(n: int, fraction: float, seed: int) -> tuple[Array, Array]:
+    """Rows to train on and rows held out: a random `fraction` of n, at least one; sorted.
+
+    Raises ValueError where either part would be empty.
+    """
+    held = max(1, round(n * fraction))
+    if not 0 < fraction < 1 or held >= n:
+        raise ValueError(f"cannot hold out {fraction:g} of {n} examples: both parts need at least one")
+    order = np.random.Generator(np.random.SFC64([seed, 0x5EED, n])).permutation(n)
+    return np.sort(order[held:]), np.sort(order[:held])

@@ -1,0 +1,105 @@
+"""Is a backward pass the derivative of its forward pass? Ask the definition of a derivative."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import numpy as np
+
+from core.context import Array, Context, Gradients
+from core.layer import Layer
+
+
+class GradientError(AssertionError):
+    """A backward pass is not the derivative of its forward pass; the message names the worst element."""
+
+
+def gradient_check(
+    layer: Layer,
+    x: Array,
+    *,
+    seed: int = 0,
+    epsilon: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    most: int = 200,
+) -> float:
+    """Compare `backward` with central differences, (L(v + ε) − L(v − ε)) / 2ε, for the input and every parameter.
+
+    L = Σ r · y with fixed random r, so all outputs take part. It runs in float64 on a copy of the layer, in training
+    mode with a stream that starts afresh at each pass, so dropout repeats itself. Of larger arrays, `most` elements,
+    drawn by the seed, are compared. An integer x (tokens, say) has no gradient and is left out.
+
+    Returns the largest absolute difference. Raises GradientError where one is larger than atol + rtol · |difference
+    quotient|, and ValueError where a gradient is missing or has another shape than its array.
+    """
+    layer = copy.deepcopy(layer)
+    for parameter in layer.parameters():
+        parameter.value = parameter.value.astype(np.float64)
+    x = np.array(x, np.float64 if x.dtype.kind == "f" else x.dtype)
+    rng = np.random.default_rng(seed)
+    parameters = [(name, p) for name, p in layer.named_parameters() if not p.frozen]
+    grads = Gradients(p for _, p in parameters)
+
+    def forward(grads: Gradients | None) -> tuple[Array, Context]:
+        stream = np.random.default_rng(seed)
+        ctx = Context(True, grads, lambda: stream, np.float64)
+        return layer.forward(x, ctx), ctx
+
+    grads.start()
+    y, ctx = forward(grads)
+    r = rng.standard_normal(y.shape)
+    dx = layer.backward(r.copy(), ctx)
+    grads.finish()
+
+    def objective() -> float:
+        return float((forward(None)[0] * r).sum())
+
+    checks = [(name, p.value, grads[p]) for name, p in parameters]
+    if x.dtype.kind == "f":
+        if dx is None:
+            raise ValueError(f"{layer!r}.backward returned no gradient of the input, though the context needs it")
+        checks.append(("the input", x, dx))
+    return max(
+        (
+            _worst(layer, name, value, np.array(grad), objective, rng, epsilon, atol, rtol, most)
+            for name, value, grad in checks
+        ),
+        default=0.0,
+    )
+
+
+def _worst(
+    layer: Layer,
+    name: str,
+    value: Array,
+    grad: Array,
+    objective: Callable[[], float],
+    rng: np.random.Generator,
+    epsilon: float,
+    atol: float,
+    rtol: float,
+    most: int,
+) -> float:
+    """The largest difference in one array, which is moved element by element and put back."""
+    if grad.shape != value.shape:
+        raise ValueError(f"{layer!r}: the gradient of {name} has shape {grad.shape}, its array {value.shape}")
+    worst = 0.0
+    for flat in rng.permutation(value.size)[:most]:
+        at = np.unravel_index(flat, value.shape)
+        kept = value[at]
+        value[at] = kept + epsilon
+        above = objective()
+        value[at] = kept - epsilon
+        below = objective()
+        value[at] = kept
+        quotient = (above - below) / (2 * epsilon)
+        difference = abs(grad[at] - quotient)
+        if not difference <= atol + rtol * abs(quotient):
+            place = f"{name}[{', '.join(map(str, at))}]"
+            raise GradientError(
+                f"{layer!r}: backward gives {grad[at]:.6g} for {place}, but the difference quotient is {quotient:.6g}"
+            )
+        worst = max(worst, float(difference))
+    return worst

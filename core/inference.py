@@ -1,0 +1,72 @@
+"""Models at work: predictions, and how good they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+
+import numpy as np
+
+from core.context import Array, Context
+from core.data import Examples
+from core.layer import Layer, check_input, dtype_of
+from core.losses import Loss
+from core.parallel import Crew, blas_threads, even_cuts
+
+Metric = Callable[[Array, Array], float]
+"""(outputs, targets) of some examples → the sum over them, such as how many are right; sums over parts add up."""
+
+
+def predict(model: Layer, x: Array, *, micro_batch: int = 256, threads: int = 1) -> Array:
+    """The outputs of a model for x (N, …): a new array (N, …).
+
+    Large inputs are cut into micro-batches, so memory stays bounded; threads share the model, which a pass never
+    writes, and the cut does not depend on them. Where other threads train or serve, leave `threads` at 1.
+
+    Raises ValueError where x has another floating type than the model.
+    """
+    check_input(x, model)
+    cuts = even_cuts(len(x), max(1, -(-len(x) // micro_batch)))
+    first = model.forward(x[slice(*cuts[0])], Context(dtype=dtype_of(model)))
+    y = np.empty((len(x), *first.shape[1:]), first.dtype)
+    y[slice(*cuts[0])] = first
+    _over_parts(lambda ctx, a, b: np.copyto(y[a:b], model.forward(x[a:b], ctx)), model, cuts[1:], threads)
+    return y
+
+
+def evaluate(
+    model: Layer,
+    data: Examples,
+    loss: Loss,
+    metrics: Mapping[str, Metric] | None = None,
+    *,
+    micro_batch: int = 256,
+    threads: int = 1,
+) -> dict[str, float]:
+    """{"loss": …, and each metric}: means over the examples; the loss is weighted as in training."""
+    outputs = predict(model, data.x, micro_batch=micro_batch, threads=threads)
+    total = loss.total_weight(data.t, data.weight)
+    value, _ = loss(outputs, data.t, 1 / total, Context(dtype=outputs.dtype), data.weight)
+    return {"loss": value} | {
+        name: float(metric(outputs, data.t)) / len(data) for name, metric in (metrics or {}).items()
+    }
+
+
+def correct(outputs: Array, t: Array) -> float:
+    """How many rows have their largest output at the target: the metric behind an accuracy."""
+    return float((outputs.argmax(axis=-1) == t).sum())
+
+
+def _over_parts(
+    run: Callable[[Context, int, int], None], model: Layer, cuts: list[tuple[int, int]], threads: int
+) -> None:
+    """Call run(ctx, start, stop) for every cut, a context a thread."""
+    hands = max(1, min(threads, len(cuts)))
+
+    def work(hand: int) -> None:
+        ctx = Context(dtype=dtype_of(model))
+        for a, b in cuts[hand::hands]:
+            run(ctx, a, b)
+
+    with Crew(hands) as crew, blas_threads(1) if hands > 1 else nullcontext():
+        crew.run([lambda hand=hand: work(hand) for hand in range(hands)])  # type: ignore[misc]

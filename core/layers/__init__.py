@@ -1,0 +1,69 @@
+"""The layers. `LAYERS` is the closed list of them, which the tests hold complete."""
+
+from core.layer import Layer
+from core.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from core.layers.average_pool2d import AveragePool2D, GlobalAveragePool2D
+from core.layers.batch_norm import BatchNorm
+from core.layers.concat import Concat
+from core.layers.conv2d import Conv2D
+from core.layers.conv_pool2d import ConvPool2D
+from core.layers.dense import Dense
+from core.layers.dropout import Dropout
+from core.layers.layer_norm import LayerNorm
+from core.layers.max_pool2d import MaxPool2D
+from core.layers.residual import Residual
+from core.layers.sequential import Sequential
+from core.layers.shape import Flatten, Reshape
+
+LAYERS: tuple[type[Layer], ...] = (
+    Dense,
+    Conv2D,
+    ConvPool2D,
+    MaxPool2D,
+    AveragePool2D,
+    GlobalAveragePool2D,
+    BatchNorm,
+    LayerNorm,
+    Dropout,
+    Flatten,
+    Reshape,
+    ReLU,
+    LeakyReLU,
+    ELU,
+    GELU,
+    SiLU,
+    Sigmoid,
+    Tanh,
+    Softplus,
+    Softmax,
+    Sequential,
+    Residual,
+    Concat,
+)
+
+__all__ = [
+    "ELU",
+    "GELU",
+    "LAYERS",
+    "AveragePool2D",
+    "BatchNorm",
+    "Concat",
+    "Conv2D",
+    "ConvPool2D",
+    "Dense",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePool2D",
+    "LayerNorm",
+    "LeakyReLU",
+    "MaxPool2D",
+    "ReLU",
+    "Reshape",
+    "Residual",
+    "Sequential",
+    "SiLU",
+    "Sigmoid",
+    "Softmax",
+    "Softplus",
+    "Tanh",
+]

@@ -1,0 +1,93 @@
+"""Batch normalisation."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.context import Array, Context
+from core.initializers import ones, zeros
+from core.layer import Layer, Parameter, Statistic
+from core.layers.window import batch_first, batch_last, check_channels
+
+
+class BatchNorm(Layer):
+    """x̂ = (x − mean) / √(variance + ε)      y = γ x̂ + β
+
+    x (N, F) or images (N, C, H, W): each feature, or channel, over all else      γ β (F,) or (C,)
+
+    dγ = Σ dy x̂      dβ = Σ dy      dx = γ / √(variance + ε) · (dy − dβ / M − x̂ dγ / M), M numbers a feature
+
+    In training, mean and variance are those of the micro-batch (a ghost batch: Hoffer et al., 2017), and the running
+    statistics move towards them between steps: by `rate` of the way, the variance unbiased. When serving, or when
+    frozen, the running ones are used, and dx = γ / √(variance + ε) · dy.      (Ioffe & Szegedy, 2015)
+
+    Raises ValueError for another number of features, or a micro-batch with one number a feature in training.
+    """
+
+    def __init__(self, features: int, *, rate: float = 0.1, epsilon: float = 1e-5) -> None:
+        self.gain = Parameter(ones((features,)), decays=False)
+        self.shift = Parameter(zeros((features,)), decays=False)
+        self.mean = Statistic(zeros((features,)), rate=rate)
+        self.variance = Statistic(ones((features,)), rate=rate)
+        self.epsilon = epsilon
+
+    def forward(self, x: Array, ctx: Context) -> Array:
+        v, axis = self._matrix(x, ctx, "x")
+        observing = ctx.train and not self.gain.frozen
+        if observing:
+            mean, variance = self._observe(v, axis, ctx)
+        else:
+            mean, variance = (np.expand_dims(s.value, axis) for s in (self.mean, self.variance))
+        inverse = 1 / np.sqrt(variance + self.epsilon)
+        hat = np.subtract(v, mean, out=ctx.buffer("hat", v.shape))
+        hat *= inverse
+        y = np.multiply(hat, np.expand_dims(self.gain.value, axis), out=ctx.buffer("y", v.shape))
+        y += np.expand_dims(self.shift.value, axis)
+        ctx.save(hat, inverse, axis, observing)
+        return y if x.ndim == 2 else batch_first(y.reshape(x.shape[1], *x.shape[2:], len(x)))
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        hat, inverse, axis, observing = ctx.saved
+        d, _ = self._matrix(dy, ctx, "dy")
+        product = np.multiply(d, hat, out=ctx.buffer("product", d.shape))
+        dgain = np.add.reduce(product, axis=axis, keepdims=True)
+        dshift = np.add.reduce(d, axis=axis, keepdims=True)
+        ctx.add_grad(self.gain, dgain.reshape(-1))
+        ctx.add_grad(self.shift, dshift.reshape(-1))
+        if not ctx.needs_dx:
+            return None
+        dx = product
+        if observing:
+            m = d.shape[axis]
+            np.multiply(hat, dgain / m, out=dx)
+            np.subtract(d, dx, out=dx)
+            dx -= dshift / m
+            dx *= inverse * np.expand_dims(self.gain.value, axis)
+        else:
+            np.multiply(d, inverse * np.expand_dims(self.gain.value, axis), out=dx)
+        return dx if dy.ndim == 2 else batch_first(dx.reshape(dy.shape[1], *dy.shape[2:], len(dy)))
+
+    def _matrix(self, x: Array, ctx: Context, name: str) -> tuple[Array, int]:
+        """(N, F) as it is, summed over axis 0; images as (C, H·W·N), summed over axis 1"""
+        features = len(self.gain.value)
+        if x.ndim == 2:
+            if x.shape[1] != features:
+                raise ValueError(f"BatchNorm takes {features} features, but x has shape {x.shape}")
+            return x, 0
+        check_channels("BatchNorm", x.shape, features)
+        return batch_last(x, ctx, name).reshape(features, -1), 1
+
+    def _observe(self, v: Array, axis: int, ctx: Context) -> tuple[Array, Array]:
+        m = v.shape[axis]
+        if m < 2:
+            raise ValueError("BatchNorm cannot learn from one number a feature: use a larger batch")
+        mean = np.add.reduce(v, axis=axis, keepdims=True) / m
+        centred = np.subtract(v, mean, out=ctx.buffer("hat", v.shape))
+        squares = np.multiply(centred, centred, out=ctx.buffer("y", v.shape))
+        variance = np.add.reduce(squares, axis=axis, keepdims=True) / m
+        ctx.report(self.mean, mean.reshape(-1), m)
+        ctx.report(self.variance, variance.reshape(-1) * (m / (m - 1)), m)
+        return mean, variance
+
+    def __repr__(self) -> str:
+        return f"BatchNorm({len(self.gain.value)})"

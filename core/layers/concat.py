@@ -1,0 +1,49 @@
+"""Layers side by side."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from core.context import Array, Context
+from core.layer import Layer
+
+
+class Concat(Layer):
+    """y = [f_1(x), f_2(x), …] along an axis: features (…, F) or, with axis 1, channels (N, C, H, W)
+
+    dx = Σ f_i'ᵀ dy_i, dy_i the share of dy that belongs to f_i
+
+    Raises ValueError where the outputs differ in another axis.
+    """
+
+    def __init__(self, *layers: Layer, axis: int = 1) -> None:
+        if not layers:
+            raise ValueError("Concat needs at least one layer")
+        self.layers = layers
+        self.axis = axis
+
+    def forward(self, x: Array, ctx: Context) -> Array:
+        parts = [layer.forward(x, ctx[i]) for i, layer in enumerate(self.layers)]
+        ends = np.cumsum([part.shape[self.axis] for part in parts])
+        ctx.save(ends[:-1])
+        shape = list(parts[0].shape)
+        shape[self.axis] = int(ends[-1])
+        return np.concatenate(parts, self.axis, out=ctx.like("y", parts[0], shape=tuple(shape)))
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        (ends,) = ctx.saved
+        dx: Array | None = None
+        for i, part in enumerate(np.split(dy, ends, self.axis)):
+            ctx[i].needs_dx = ctx.needs_dx
+            d = self.layers[i].backward(ctx.packed(f"dy{i}", part), ctx[i])
+            if d is None:
+                continue
+            if dx is None:
+                dx = ctx.like("dx", d)
+                np.copyto(dx, d)
+            else:
+                dx += d
+        return dx
+
+    def __repr__(self) -> str:
+        return f"Concat({', '.join(map(repr, self.layers))})"

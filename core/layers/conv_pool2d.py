@@ -1,0 +1,94 @@
+"""Convolution and 2×2 max pooling in one layer: the same numbers as one after the other, in half the time."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+
+from core.context import Array, Context, Shape
+from core.initializers import Initializer, he_normal
+from core.layers.conv2d import Conv2D
+from core.layers.window import Padding, Pair, batch_first, batch_last, check_channels, padded
+
+
+class ConvPool2D(Conv2D):
+    """y = maxpool2×2(conv(x, W)) + b, equal to MaxPool2D(2) after Conv2D, stride 1
+
+    x (N, C, H, W)   W (C, K, K, O)   b (O,)   y (N, O, ⌊P / 2⌋, ⌊Q / 2⌋)
+
+    The columns are ordered by their place in the pooling square, so pooling is a maximum of four contiguous blocks,
+    and what pooling would drop is not computed. The bias, equal for all four, is added after the maximum. Where two
+    are equal, the gradient goes to the first.
+
+    Raises ValueError when x has other than C channels, or is smaller than the kernel.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int | Pair,
+        *,
+        rng: np.random.Generator,
+        padding: Padding = "valid",
+        bias: bool = True,
+        initializer: Initializer = he_normal,
+    ) -> None:
+        super().__init__(inputs, outputs, kernel, rng=rng, padding=padding, bias=bias, initializer=initializer)
+
+    def forward(self, x: Array, ctx: Context) -> Array:
+        check_channels("ConvPool2D", x.shape, len(self.weight.value))
+        n, _, h, w = x.shape
+        p, q = (count // 2 for count in self.window.outputs(h, w))
+        if min(p, q) < 1:
+            raise ValueError(f"ConvPool2D needs room for a 2×2 square after its kernel, but x has shape {x.shape}")
+        columns = self._phased_columns(padded(x, self.window.pads(h, w), ctx), p, q, ctx)
+        o, m = self._matrix().shape[1], p * q * n
+        four = np.dot(self._matrix().T, columns, out=ctx.buffer("four", (o, 4 * m))).reshape(o, 4, m)
+        top = np.maximum(four[:, 0], four[:, 1], out=ctx.buffer("top", (o, m)))
+        low = np.maximum(four[:, 2], four[:, 3], out=ctx.buffer("low", (o, m)))
+        y = np.maximum(top, low, out=ctx.buffer("y", (o, m)))
+        if self.bias is not None:
+            np.add(y, self.bias.value[:, None], out=y)
+        ctx.save(columns, four, top, low, x.shape)
+        return batch_first(y.reshape(o, p, q, n))
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        columns, four, top, low, shape = ctx.saved
+        n, o, p, q = dy.shape
+        d = batch_last(dy, ctx, "dy").reshape(o, -1)
+        if self.bias is not None:
+            ctx.add_grad(self.bias, np.add.reduce(d, axis=1, out=ctx.buffer("db", (o,))))
+        dfour = self._unpool(d, four, top, low, ctx)
+        self._add_weight_grad(columns, dfour.reshape(o, -1), ctx)
+        if not ctx.needs_dx:
+            return None
+        # back from the order of pooling to the order of pixels: (O, 2, 2, P, Q, N) → (O, P, 2, Q, 2, N)
+        full = ctx.buffer("full", (o, p, 2, q, 2, n))
+        np.copyto(full.transpose(0, 2, 4, 1, 3, 5), dfour.reshape(o, 2, 2, p, q, n))
+        return self._scatter(full.reshape(o, -1), shape, 2 * p, 2 * q, columns, ctx)
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return 4 * super().flops(x, y)
+
+    def _phased_columns(self, v: Array, p: int, q: int, ctx: Context) -> Array:
+        """(C, H, W, N) → (C·K·K, 2·2·P·Q·N): all windows at the top left of a square, then top right, …"""
+        c, _, _, n = v.shape
+        k, m = self.window.size
+        columns = ctx.buffer("columns", (c * k * m, 4 * p * q * n))
+        sc, sh, sw, sn = v.strides
+        windows = as_strided(v, (c, k, m, 2, 2, p, q, n), (sc, sh, sw, sh, sw, 2 * sh, 2 * sw, sn))
+        np.copyto(columns.reshape(windows.shape), windows)
+        return columns
+
+    def _unpool(self, d: Array, four: Array, top: Array, low: Array, ctx: Context) -> Array:
+        """d (O, M) → (O, 4, M): all to the winner. A product and a difference per pair leave exactly one."""
+        dtop, dlow, won = ctx.buffer("dtop", d.shape), ctx.buffer("dlow", d.shape), ctx.buffer("won", d.shape, bool)
+        dfour = ctx.buffer("dfour", four.shape)
+        np.multiply(d, np.greater_equal(top, low, out=won), out=dtop)
+        np.subtract(d, dtop, out=dlow)
+        for half, first in ((dtop, 0), (dlow, 2)):
+            np.greater_equal(four[:, first], four[:, first + 1], out=won)
+            np.multiply(half, won, out=dfour[:, first])
+            np.subtract(half, dfour[:, first], out=dfour[:, first + 1])
+        return dfour

@@ -1,0 +1,45 @@
+"""Layers one after the other."""
+
+from __future__ import annotations
+
+from core.context import Array, Context
+from core.layer import Layer
+
+
+class Sequential(Layer):
+    """y = f_n(… f_2(f_1(x)))
+
+    The chain rule: dx = f_1'ᵀ (f_2'ᵀ (… f_n'ᵀ dy)), so `backward` calls the layers in reverse. Where nobody needs dx,
+    it stops at the first layer that has something to learn.
+    """
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+
+    def forward(self, x: Array, ctx: Context) -> Array:
+        for i, layer in enumerate(self.layers):
+            x = layer.forward(x, ctx[i])
+        return x
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        first = 0 if ctx.needs_dx else ctx.once("first", self._first_trainable)
+        for i in range(len(self.layers) - 1, first - 1, -1):
+            inner = ctx[i]
+            inner.needs_dx = ctx.needs_dx or i > first
+            dx = self.layers[i].backward(dy, inner)
+            if dx is None:
+                return None
+            dy = dx
+        return dy if ctx.needs_dx else None
+
+    def _first_trainable(self) -> int:
+        return next((i for i, layer in enumerate(self.layers) if layer.trainable()), len(self.layers))
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, i: int) -> Layer:
+        return self.layers[i]
+
+    def __repr__(self) -> str:
+        return f"Sequential({', '.join(map(repr, self.layers))})"

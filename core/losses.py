@@ -1,0 +1,233 @@
+"""Losses: how wrong the outputs of a batch are, and the gradient that starts the way back.
+
+A loss is called with the outputs, the targets and a scale, and returns (value, dy). The loop passes
+scale = 1 / total weight of the batch, so values and gradients of the parts of a batch add up to those of the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from core.context import Array, Context
+
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
+
+class Loss:
+    """value = scale · Σ_n weight_n · loss(y_n, t_n), and its gradient dy, of the shape of y."""
+
+    class_weights: Array | None = None
+
+    def __call__(
+        self, y: Array, t: Array, scale: float, ctx: Context, weight: Array | None = None
+    ) -> tuple[float, Array]:
+        raise NotImplementedError
+
+    def total_weight(self, t: Array, weight: Array | None = None) -> float:
+        """What the scale of a batch is one over: the sum of its weights, class weights included."""
+        return float(len(t)) if weight is None else float(weight.sum(dtype=np.float64))
+
+
+class SoftmaxCrossEntropy(Loss):
+    """loss = −Σ_k q_k ln p_k,  p = softmax(z)      dz = p Σ_k q_k − q
+
+    z (N, K) logits   t (N,) integers in [0, K)   weight (N,)
+
+    q puts 1 on the target; with label smoothing ε (Szegedy et al., 2016), 1 − ε on the target and ε / K everywhere.
+    With class weights w, each −ln p_k counts w_k times, and the total weight of a batch is Σ_n w_{t_n}.
+
+    Raises ValueError for targets out of range.
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label smoothing is from 0 up to, not including, 1; not {label_smoothing}")
+        self.label_smoothing = label_smoothing
+        self.class_weights = None if class_weights is None else np.asarray(class_weights, np.float64)
+
+    def total_weight(self, t: Array, weight: Array | None = None) -> float:
+        if self.class_weights is None:
+            return super().total_weight(t, weight)
+        each = self.class_weights[t]
+        return float(each.sum() if weight is None else (each * weight).sum())
+
+    def __call__(
+        self, y: Array, t: Array, scale: float, ctx: Context, weight: Array | None = None
+    ) -> tuple[float, Array]:
+        n, k = y.shape
+        at = _flat_index(t, n, k, ctx)
+        column = ctx.buffer("column", (n, 1))
+        z = ctx.buffer("dz", (n, k))
+        np.maximum.reduce(y, axis=1, keepdims=True, out=column)
+        np.subtract(y, column, out=z)
+        if weight is not None or self.class_weights is not None or self.label_smoothing:
+            return self._weighted(z, t, at, scale, ctx, weight)
+        flat = z.reshape(-1)
+        picked = flat[at]
+        np.exp(z, out=z)
+        np.add.reduce(z, axis=1, keepdims=True, out=column)
+        np.divide(z, column, out=z)  # p
+        value = float(np.add.reduce(np.log(column, out=column), axis=None) - np.add.reduce(picked))
+        flat[at] -= 1
+        np.multiply(z, scale, out=z)
+        return value * scale, z
+
+    def _weighted(
+        self, z: Array, t: Array, at: Array, scale: float, ctx: Context, weight: Array | None
+    ) -> tuple[float, Array]:
+        n, k = z.shape
+        p = np.exp(z, out=ctx.buffer("p", (n, k)))
+        total = np.add.reduce(p, axis=1, keepdims=True, out=ctx.buffer("column", (n, 1)))
+        p /= total
+        z -= np.log(total, out=total)  # ln p
+        each = np.ones(k) if self.class_weights is None else self.class_weights
+        q = ctx.buffer("q", (n, k))
+        q[...] = each * (self.label_smoothing / k)
+        q.reshape(-1)[at] += each[t] * (1 - self.label_smoothing)
+        if weight is not None:
+            q *= weight[:, None]
+        z *= q
+        value = -float(z.sum())
+        np.multiply(p, np.add.reduce(q, axis=1, keepdims=True, out=total), out=z)
+        z -= q
+        z *= scale
+        return value * scale, z
+
+
+def _flat_index(t: Array, n: int, k: int, ctx: Context) -> Array:
+    """Where the targets stand in the flat (N · K) array."""
+    if t.shape != (n,) or t.dtype.kind not in "iu":
+        raise ValueError(f"for logits of shape {(n, k)} the targets are {n} integers, not {t.dtype} {t.shape}")
+    if n and np.maximum.reduce(t.view(_UNSIGNED[t.itemsize])) >= k:  # seen as unsigned, a negative is enormous
+        raise ValueError(f"the targets run from {t.min()} to {t.max()}, but the model has {k} outputs")
+    rows = ctx.multiples(n, k)
+    return np.add(rows, t, out=ctx.buffer("at", (n,), np.int64))
+
+
+class _Elementwise(Loss):
+    """A loss that is a mean over the outputs of an example: y and t of one shape (N, …), weight (N,)."""
+
+    def __call__(
+        self, y: Array, t: Array, scale: float, ctx: Context, weight: Array | None = None
+    ) -> tuple[float, Array]:
+        if t.shape != y.shape:
+            t = _in_shape(t, y)
+        value, dy = ctx.like("value", y), ctx.like("dy", y)
+        self.terms(y, t, value, dy, ctx)
+        if weight is not None:
+            column = weight.reshape(-1, *[1] * (y.ndim - 1)).astype(y.dtype, copy=False)
+            value *= column
+            dy *= column
+        scale *= len(y) / y.size if y.size else 1.0
+        dy *= scale
+        return float(value.sum(dtype=np.float64)) * scale, dy
+
+    def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
+        """Write the loss of each element into value and its derivative into dy."""
+        raise NotImplementedError
+
+
+def _in_shape(t: Array, y: Array) -> Array:
+    if t.size != y.size or len(t) != len(y):
+        raise ValueError(f"the targets have shape {t.shape}, the outputs {y.shape}")
+    return t.reshape(y.shape)  # (N,) for (N, 1)
+
+
+class BinaryCrossEntropy(_Elementwise):
+    """loss = −t ln p − (1 − t) ln(1 − p),  p = σ(z)      dz = p − t
+
+    z (N,) or (N, O) logits   t of the same size, in [0, 1]   weight (N,)
+
+    Computed as max(z, 0) − t z + ln(1 + e^−|z|), which never overflows. With label smoothing ε, t becomes
+    (1 − ε) t + ε / 2. Class weights (w_0, w_1) multiply the two terms.
+    """
+
+    def __init__(self, *, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label smoothing is from 0 up to, not including, 1; not {label_smoothing}")
+        if class_weights is not None and len(class_weights) != 2:
+            raise ValueError(f"binary class weights are two numbers, not {len(class_weights)}")
+        self.label_smoothing = label_smoothing
+        self.class_weights = None if class_weights is None else np.asarray(class_weights, np.float64)
+
+    def total_weight(self, t: Array, weight: Array | None = None) -> float:
+        if self.class_weights is None:
+            return super().total_weight(t, weight)
+        w0, w1 = self.class_weights
+        each = (w0 + (w1 - w0) * t).reshape(len(t), -1).mean(axis=1)
+        return float(each.sum() if weight is None else (each * weight).sum())
+
+    def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
+        soft = np.multiply(t, 1 - self.label_smoothing, out=ctx.like("soft", y))
+        soft += self.label_smoothing / 2
+        np.abs(y, out=dy)
+        np.negative(dy, out=dy)
+        np.exp(dy, out=dy)
+        np.log1p(dy, out=value)
+        np.maximum(y, 0, out=dy)
+        value += dy  # ln(1 + eᶻ) = −ln(1 − p)
+        np.multiply(y, 0.5, out=dy)
+        np.tanh(dy, out=dy)
+        dy *= 0.5
+        dy += 0.5  # p
+        if self.class_weights is None:
+            value -= np.multiply(soft, y, out=ctx.like("product", y))
+            dy -= soft
+            return
+        # Σ of both terms: a = w_1 t and b = w_0 (1 − t) give (a + b) ln(1 + eᶻ) − a z, and slope (a + b) p − a
+        w0, w1 = map(float, self.class_weights)
+        both = np.multiply(soft, w1 - w0, out=ctx.like("both", y))
+        both += w0
+        soft *= w1
+        value *= both
+        value -= np.multiply(soft, y, out=ctx.like("product", y))
+        dy *= both
+        dy -= soft
+
+
+class MeanSquaredError(_Elementwise):
+    """loss = mean over the outputs of (y − t)²      dy = 2 (y − t) / O      (Gauss, 1809)"""
+
+    def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
+        np.subtract(y, t, out=dy)
+        np.multiply(dy, dy, out=value)
+        dy *= 2
+
+
+class MeanAbsoluteError(_Elementwise):
+    """loss = mean over the outputs of |y − t|      dy = sign(y − t) / O"""
+
+    def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
+        np.subtract(y, t, out=dy)
+        np.abs(dy, out=value)
+        np.sign(dy, out=dy)
+
+
+class Huber(_Elementwise):
+    """loss = mean of ½ e² where |e| ≤ δ, else δ (|e| − ½ δ),  e = y − t      dy = clip(e, −δ, δ) / O
+
+    (Huber, 1964)
+    """
+
+    def __init__(self, delta: float = 1.0) -> None:
+        if not delta > 0:
+            raise ValueError(f"delta is a positive number, not {delta}")
+        self.delta = delta
+
+    def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
+        error = np.subtract(y, t, out=value)
+        np.clip(error, -self.delta, self.delta, out=dy)
+        half = np.multiply(dy, 0.5, out=ctx.like("half", y))
+        error -= half
+        error *= dy  # c (e − ½ c), c the clipped error
+
+
+LOSSES: tuple[type[Loss], ...] = (
+    SoftmaxCrossEntropy,
+    BinaryCrossEntropy,
+    MeanSquaredError,
+    MeanAbsoluteError,
+    Huber,
+)

@@ -1,0 +1,80 @@
+"""Watching a network at work: a copy of its structure, on the same parameters, that reports every pass."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from core.context import Array, Context
+from core.layer import Layer
+from core.layers.sequential import Sequential
+
+Watcher = Callable[[str, Layer, str, Array, Array | None], None]
+"""(name, layer, "forward" or "backward", what went in, what came out), called after each call of each layer"""
+
+
+class Observed(Layer):
+    """A layer, and somebody who is told of what goes through it."""
+
+    def __init__(self, layer: Layer, name: str, watcher: Watcher) -> None:
+        self.layer, self.name, self.watcher = layer, name, watcher
+
+    def forward(self, x: Array, ctx: Context) -> Array:
+        y = self.layer.forward(x, ctx)
+        self.watcher(self.name, self.layer, "forward", x, y)
+        return y
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        dx = self.layer.backward(dy, ctx)
+        self.watcher(self.name, self.layer, "backward", dy, dx)
+        return dx
+
+
+def observe(model: Layer, watcher: Watcher) -> Layer:
+    """A model that computes the same with the same parameters, and tells `watcher` of every call of every layer.
+
+    The model itself is not touched. Layers are named by their path, such as "layers.0", as their parameters are.
+    `Sequential` is mere order and goes unmentioned. What a watcher is given is valid during its call only.
+    """
+    observed: Layer = _watched(model, "", watcher)
+    return observed
+
+
+def inner_layers(layer: Layer) -> bool:
+    """Whether a layer holds other layers."""
+    return any(
+        isinstance(value, Layer) or (isinstance(value, list | tuple) and any(isinstance(v, Layer) for v in value))
+        for value in vars(layer).values()
+    )
+
+
+def _watched(node: Any, path: str, watcher: Watcher) -> Any:
+    if isinstance(node, list | tuple):
+        return type(node)(_watched(value, f"{path}.{i}" if path else str(i), watcher) for i, value in enumerate(node))
+    if not isinstance(node, Layer):
+        return node
+    outside = copy.copy(node)
+    for name, value in vars(node).items():
+        setattr(outside, name, _watched(value, f"{path}.{name}" if path else name, watcher))
+    return outside if isinstance(node, Sequential) else Observed(outside, path or type(node).__name__, watcher)
+
+
+class NonFiniteValue(ArithmeticError):
+    """Says where a number first was not finite."""
+
+
+def stop_at_nonfinite(name: str, layer: Layer, way: str, given: Array, made: Array | None) -> None:
+    """A watcher that raises NonFiniteValue at the first layer whose input, weights or output are not finite."""
+    if way != "forward" or made is None:
+        return
+    title = f"{name} ({layer!r})"
+    if given.dtype.kind == "f" and not np.isfinite(given).all():
+        raise NonFiniteValue(f"the input of {title}")
+    for path, parameter in layer.named_parameters():
+        if not np.isfinite(parameter.value).all():
+            raise NonFiniteValue(f"the {path} of {title}")
+    if not np.isfinite(made).all():
+        raise NonFiniteValue(f"the output of {title}")

@@ -1,0 +1,136 @@
+"""One table of cases drives the checks of every layer: layer -> fresh (layer, input) pairs from a generator."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from core import (
+    ELU,
+    GELU,
+    AveragePool2D,
+    BatchNorm,
+    Concat,
+    Conv2D,
+    ConvPool2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool2D,
+    Layer,
+    LayerNorm,
+    LeakyReLU,
+    MaxPool2D,
+    ReLU,
+    Reshape,
+    Residual,
+    Sequential,
+    Sigmoid,
+    SiLU,
+    Softmax,
+    Softplus,
+    Tanh,
+)
+
+Case = tuple[Layer, np.ndarray]
+
+
+def images(r: np.random.Generator, *shape: int) -> np.ndarray:
+    """Images laid out batch-last in memory, as convolutions leave them."""
+    return np.ascontiguousarray(r.standard_normal(shape).transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+
+
+def rows(r: np.random.Generator) -> np.ndarray:
+    return r.standard_normal((5, 4))
+
+
+CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
+    Dense: [
+        lambda r: (Dense(4, 3, rng=r), rows(r)),
+        lambda r: (Dense(4, 3, rng=r), r.standard_normal((5, 2, 4))),
+        lambda r: (Dense(4, 3, rng=r, bias=False), np.asfortranarray(rows(r))),
+    ],
+    Conv2D: [
+        lambda r: (Conv2D(2, 3, 3, rng=r), images(r, 4, 2, 6, 5)),
+        lambda r: (Conv2D(2, 3, 3, rng=r, padding="same", bias=False), r.standard_normal((4, 2, 6, 5))),
+        lambda r: (Conv2D(2, 3, (3, 2), rng=r, padding="same", stride=2), images(r, 4, 2, 7, 6)),
+        lambda r: (Conv2D(2, 3, 2, rng=r, padding=((2, 1), (0, 3)), stride=(1, 2)), images(r, 4, 2, 4, 5)),
+        lambda r: (Conv2D(2, 3, 3, rng=r, padding=2, dilation=2), images(r, 4, 2, 6, 6)),
+        lambda r: (Conv2D(3, 2, 1, rng=r), images(r, 4, 3, 5, 5)),
+        lambda r: (Conv2D(1, 2, 2, rng=r), images(r, 32, 1, 14, 27)),  # blocks of the weight's product
+        lambda r: (Conv2D(2, 2, 5, rng=r, padding=4, stride=3), images(r, 4, 2, 3, 3)),  # windows in the padding
+    ],
+    ConvPool2D: [
+        lambda r: (ConvPool2D(2, 3, 3, rng=r), images(r, 4, 2, 6, 8)),
+        lambda r: (ConvPool2D(2, 3, 3, rng=r), r.standard_normal((4, 2, 7, 5))),  # pooling drops a row and a column
+        lambda r: (ConvPool2D(2, 3, (3, 2), rng=r, padding="same", bias=False), images(r, 4, 2, 4, 5)),
+    ],
+    MaxPool2D: [
+        lambda r: (MaxPool2D(2), images(r, 4, 2, 6, 4)),
+        lambda r: (MaxPool2D(2), r.standard_normal((4, 2, 5, 7))),
+        lambda r: (MaxPool2D(3, stride=2), images(r, 4, 2, 7, 8)),
+        lambda r: (MaxPool2D((1, 3)), images(r, 4, 2, 3, 6)),
+    ],
+    AveragePool2D: [
+        lambda r: (AveragePool2D(2), images(r, 4, 2, 6, 4)),
+        lambda r: (AveragePool2D(3, stride=2), r.standard_normal((4, 2, 7, 8))),
+    ],
+    GlobalAveragePool2D: [lambda r: (GlobalAveragePool2D(), images(r, 4, 3, 5, 2))],
+    BatchNorm: [
+        lambda r: (_with_statistics(BatchNorm(4), r), rows(r)),
+        lambda r: (_with_statistics(BatchNorm(3), r), images(r, 4, 3, 2, 5)),
+        lambda r: (_frozen(_with_statistics(BatchNorm(3), r)), r.standard_normal((4, 3, 2, 5))),
+    ],
+    LayerNorm: [
+        lambda r: (_with_statistics(LayerNorm(4), r), rows(r)),
+        lambda r: (_with_statistics(LayerNorm(4), r), r.standard_normal((3, 2, 4))),
+    ],
+    Dropout: [
+        lambda r: (Dropout(0.3), rows(r)),
+        lambda r: (Dropout(0.5), images(r, 4, 2, 3, 5)),
+        lambda r: (Dropout(0.0), rows(r)),
+    ],
+    Flatten: [
+        lambda r: (Flatten(), images(r, 4, 2, 3, 5)),
+        lambda r: (Flatten(), r.standard_normal((4, 2, 3))),
+    ],
+    Reshape: [lambda r: (Reshape(2, 3, 1), r.standard_normal((4, 6)))],
+    ReLU: [lambda r: (ReLU(), rows(r)), lambda r: (ReLU(), images(r, 4, 2, 3, 5))],
+    LeakyReLU: [lambda r: (LeakyReLU(0.1), rows(r))],
+    ELU: [lambda r: (ELU(), rows(r)), lambda r: (ELU(0.5), images(r, 4, 2, 3, 5))],
+    GELU: [lambda r: (GELU(), rows(r))],
+    SiLU: [lambda r: (SiLU(), rows(r))],
+    Sigmoid: [lambda r: (Sigmoid(), rows(r))],
+    Tanh: [lambda r: (Tanh(), images(r, 4, 2, 3, 5))],
+    Softplus: [lambda r: (Softplus(), rows(r))],
+    Softmax: [lambda r: (Softmax(), rows(r)), lambda r: (Softmax(), r.standard_normal((2, 3, 4)))],
+    Sequential: [
+        lambda r: (Sequential(Dense(4, 6, rng=r), Tanh(), Dense(6, 2, rng=r)), rows(r)),
+        lambda r: (Sequential(), rows(r)),
+        lambda r: (_tied(Dense(4, 4, rng=r)), rows(r)),
+    ],
+    Residual: [
+        lambda r: (Residual(Sequential(Dense(4, 4, rng=r), Tanh())), rows(r)),
+        lambda r: (Residual(Conv2D(2, 3, 3, rng=r, padding="same"), Conv2D(2, 3, 1, rng=r)), images(r, 4, 2, 5, 5)),
+    ],
+    Concat: [
+        lambda r: (Concat(Dense(4, 3, rng=r), Tanh()), rows(r)),
+        lambda r: (Concat(Conv2D(2, 3, 3, rng=r, padding="same"), MaxPool2D(1)), images(r, 4, 2, 4, 5)),
+    ],
+}
+
+DRAWS_OR_MIXES = (Dropout, BatchNorm)  # whose results depend on how a batch is cut, by design
+
+
+def _with_statistics(layer: Layer, r: np.random.Generator) -> Layer:
+    for parameter in layer.parameters():
+        parameter.value = r.uniform(0.5, 1.5, parameter.value.shape).astype(np.float32)
+    return layer
+
+
+def _frozen(layer: Layer) -> Layer:
+    layer.freeze()
+    return layer
+
+
+def _tied(layer: Layer) -> Layer:
+    return Sequential(layer, Tanh(), layer)  # used twice: its gradients add

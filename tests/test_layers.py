@@ -1,0 +1,302 @@
+"""What every layer must do: have the right derivative, leave everything as it was, and cost no memory when warm."""
+
+import copy
+import tracemalloc
+
+import numpy as np
+import pytest
+from cases import CASES, DRAWS_OR_MIXES
+
+from core import (
+    LAYERS,
+    Context,
+    Conv2D,
+    ConvPool2D,
+    Dense,
+    Dropout,
+    GradientError,
+    Gradients,
+    Layer,
+    MaxPool2D,
+    ReLU,
+    Sequential,
+    Tanh,
+    gradient_check,
+    load_weights,
+    predict,
+    save_weights,
+)
+
+PAIRS = [pytest.param(make, id=f"{kind.__name__}-{i}") for kind, made in CASES.items() for i, make in enumerate(made)]
+
+
+@pytest.fixture(params=PAIRS)
+def case(request):
+    layer, x = request.param(np.random.default_rng(0))
+    return layer, x
+
+
+def stream(seed=1):
+    made = np.random.default_rng(seed)
+    return lambda: made
+
+
+def run(layer, x, dy=None, grads=None, dtype=np.float64):
+    """(y, dx, grads) of one training pass."""
+    grads = Gradients(layer.trainable()) if grads is None else grads
+    ctx = Context(True, grads, stream(), dtype)
+    grads.start()
+    y = layer.forward(x, ctx)
+    dx = layer.backward(np.ones_like(y) if dy is None else dy, ctx)
+    grads.finish()
+    return y, dx, grads
+
+
+def in_float64(layer):
+    for parameter in layer.parameters():
+        parameter.value = parameter.value.astype(np.float64)
+    return layer
+
+
+def test_every_layer_has_a_case():
+    assert set(CASES) == set(LAYERS)
+
+
+def test_backward_is_the_derivative_of_forward(case):
+    gradient_check(*case)
+
+
+def test_backward_is_the_derivative_behind_another_layer(case):
+    """The input's gradient must be right as well, not only the parameters': a layer in front depends on it."""
+    layer, x = case
+    rng = np.random.default_rng(2)
+    in_front = Dense(x.shape[-1], x.shape[-1], rng=rng)
+    gradient_check(Sequential(in_front, layer), x)
+
+
+def test_a_pass_writes_nothing_but_its_context(case):
+    layer, x = case
+    in_float64(layer)
+    before = copy.deepcopy(vars(layer)), x.copy()
+    for parameter in layer.parameters():
+        parameter.value.setflags(write=False)
+    x.setflags(write=False)
+    y = layer.forward(x, Context(dtype=np.float64))  # a serving pass
+    dy = np.ones_like(y)
+    dy.setflags(write=False)
+    run(layer, x, dy)
+    np.testing.assert_array_equal(x, before[1])
+    assert repr(vars(layer)) == repr(before[0])
+    for (_, now), (_, then) in zip(layer.named_parameters(), _parameters_in(before[0]), strict=True):
+        np.testing.assert_array_equal(now.value, then.value)
+
+
+def _parameters_in(attributes):
+    holder = Layer()
+    vars(holder).update(attributes)
+    return holder.named_parameters()
+
+
+def test_the_cut_of_a_batch_changes_nothing(case):
+    layer, x = case
+    if any(isinstance(part, DRAWS_OR_MIXES) for part in _parts(layer)):
+        pytest.skip("draws random numbers or mixes examples, by design")
+    in_float64(layer)
+    y, dx, grads = run(layer, x)
+    y, dx, whole = y.copy(), dx.copy(), grads.flat.copy()
+    ctx = Context(True, grads, stream(), np.float64)
+    grads.start()
+    outputs, inputs = [], []
+    for part in (slice(0, 1), slice(1, len(x))):  # two micro-batches of one lane
+        made = layer.forward(x[part], ctx)
+        outputs.append(made.copy())
+        inputs.append(layer.backward(np.ones_like(made), ctx).copy())
+    grads.finish()
+    np.testing.assert_allclose(np.concatenate(outputs), y, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(np.concatenate(inputs), dx, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(grads.flat, whole, rtol=1e-11, atol=1e-11)
+
+
+def _parts(layer):
+    yield layer
+    for value in vars(layer).values():
+        for part in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(part, Layer):
+                yield from _parts(part)
+
+
+def test_serving_and_training_agree_where_nothing_is_drawn(case):
+    layer, x = case
+    if any(isinstance(part, DRAWS_OR_MIXES) for part in _parts(layer)):
+        pytest.skip("behaves otherwise in training, by design")
+    in_float64(layer)
+    np.testing.assert_array_equal(layer.forward(x, Context(dtype=np.float64)), run(layer, x)[0])
+
+
+def test_a_warm_pass_allocates_nothing_that_grows(case):
+    """64 KiB: what NumPy's own casting buffers take. A batch of any of these is larger."""
+    layer, x = case
+    x = np.repeat(x, -(-400_000 // x.size), axis=0).astype(np.float32)
+    grads = Gradients(layer.trainable())
+    ctx = Context(True, grads, stream())
+
+    def step():
+        grads.start()
+        y = layer.forward(x, ctx)
+        layer.backward(dy if dy is not None else y.copy(), ctx)
+        grads.finish()
+
+    dy = None
+    dy = np.ones_like(layer.forward(x, ctx))
+    step()
+    step()
+    tracemalloc.start()
+    try:
+        step()
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 256 * 1024, f"{peak} bytes for an input of {x.nbytes}"
+
+
+def test_weights_survive_a_file(case, tmp_path):
+    layer, x = case
+    expected = predict(layer, x.astype(np.float32))
+    save_weights(tmp_path / "w.safetensors", layer)
+    other = copy.deepcopy(layer)
+    for parameter in other.parameters():
+        parameter.value = np.zeros_like(parameter.value)
+    load_weights(tmp_path / "w.safetensors", other)
+    np.testing.assert_array_equal(predict(other, x.astype(np.float32)), expected)
+
+
+def test_another_batch_size_leaves_no_trace(case):
+    """Buffers grow and stay; what a larger batch left in them must not show."""
+    layer, x = case
+    in_float64(layer)
+    grads = Gradients(layer.trainable())
+
+    def pass_over(x, ctx):
+        grads.start()
+        y = layer.forward(x, ctx).copy()
+        dx = layer.backward(np.cos(y), ctx).copy()
+        grads.finish()
+        return y, dx, grads.flat.copy()
+
+    fresh = pass_over(x[:3], Context(True, grads, stream(), np.float64))
+    ctx = Context(True, grads, stream(), np.float64)
+    pass_over(np.concatenate([x, x + 1]), ctx)
+    ctx._stream = stream()  # the same draws again
+    for inner in ctx._inner.values():
+        inner._stream = ctx._stream
+    for now, then in zip(pass_over(x[:3], ctx), fresh, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("padding", ["valid", "same", 2])
+@pytest.mark.parametrize("shape", [(3, 2, 8, 8), (5, 2, 9, 7)])
+def test_the_fused_layer_equals_its_composition(padding, shape):
+    rng = np.random.default_rng(3)
+    fused = in_float64(ConvPool2D(2, 4, 3, rng=rng, padding=padding))
+    plain = in_float64(Conv2D(2, 4, 3, rng=rng, padding=padding))
+    plain.weight.value[...] = fused.weight.value
+    plain.bias.value[...] = fused.bias.value = rng.standard_normal(4)
+    both = Sequential(plain, MaxPool2D(2))
+    x = np.round(rng.standard_normal(shape), 1)
+    x[0] = 0.5  # ties: the gradient goes to the first of equals in both
+    y, _, _ = run(both, x)
+    dy = np.cos(y)
+    for a, b in zip(_numbers(fused, x, dy), _numbers(both, x, dy), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+def _numbers(layer, x, dy):
+    y, dx, grads = run(layer, x, dy)
+    return y.copy(), dx.copy(), *(grads[p].copy() for p in layer.parameters())
+
+
+class _WrongSign(Tanh):
+    def backward(self, dy, ctx):
+        return -super().backward(dy, ctx)
+
+
+class _ForgetsBias(Dense):
+    def backward(self, dy, ctx):
+        bias, self.bias = self.bias, None
+        try:
+            return super().backward(dy, ctx)
+        finally:
+            self.bias = bias
+
+
+class _WrongInput(Dense):
+    def backward(self, dy, ctx):
+        dx = super().backward(dy, ctx)
+        return dx * 1.01
+
+
+class _LeaksDropout(Dropout):
+    def backward(self, dy, ctx):
+        return dy
+
+
+@pytest.mark.parametrize(
+    "mutant",
+    [
+        lambda r: _WrongSign(),
+        lambda r: _ForgetsBias(4, 3, rng=r),
+        lambda r: _WrongInput(4, 3, rng=r),
+        lambda r: _LeaksDropout(0.5),
+        lambda r: Sequential(Dense(4, 4, rng=r), _WrongSign()),
+        lambda r: Sequential(Dense(4, 4, rng=r), _WrongInput(4, 4, rng=r), ReLU()),
+    ],
+)
+def test_a_planted_wrong_gradient_is_caught(mutant):
+    rng = np.random.default_rng(5)
+    with pytest.raises(GradientError, match="difference quotient"):
+        gradient_check(mutant(rng), rng.standard_normal((5, 4)))
+
+
+@pytest.mark.parametrize("offset", [1e-4, -1e-4])
+def test_a_gradient_check_is_not_blind_to_small_faults(offset):
+    class SlightlyOff(Tanh):
+        def backward(self, dy, ctx):
+            return super().backward(dy, ctx) + offset
+
+    with pytest.raises(GradientError):
+        gradient_check(SlightlyOff(), np.random.default_rng(6).standard_normal((3, 4)))
+
+
+def test_the_first_layer_computes_no_gradient_of_the_examples():
+    rng = np.random.default_rng(7)
+    model = Sequential(Tanh(), Dense(4, 3, rng=rng), ReLU(), Dense(3, 2, rng=rng))
+    ctx = Context(True, Gradients(model.trainable()))
+    ctx.needs_dx = False
+    y = model.forward(rng.standard_normal((5, 4)).astype(np.float32), ctx)
+    assert model.backward(np.ones_like(y), ctx) is None
+    assert "dx" not in ctx[1]._held
+    assert "dx" in ctx[3]._held
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "message"),
+    [
+        (Dense(4, 3, rng=np.random.default_rng(0)), (5, 6), "takes 4 inputs"),
+        (Conv2D(2, 3, 3, rng=np.random.default_rng(0)), (5, 1, 8, 8), "images \\(N, 2, H, W\\)"),
+        (Conv2D(2, 3, 3, rng=np.random.default_rng(0)), (5, 2, 2, 8), "does not fit"),
+        (ConvPool2D(2, 3, 3, rng=np.random.default_rng(0)), (5, 2, 3, 3), "2×2 square"),
+        (MaxPool2D(4), (5, 2, 3, 8), "does not fit"),
+    ],
+)
+def test_a_wrong_shape_is_refused_in_words(layer, shape, message):
+    with pytest.raises(ValueError, match=message):
+        layer.forward(np.zeros(shape, np.float32), Context())
+
+
+def test_mixed_floating_types_are_refused():
+    model = Dense(4, 3, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"astype\(np.float32\)"):
+        predict(model, np.zeros((2, 4)))
+    model.bias.value = model.bias.value.astype(np.float64)
+    with pytest.raises(ValueError, match="mix float32 and float64"):
+        predict(model, np.zeros((2, 4)))
