@@ -1,0 +1,60 @@
+"""The model zoo: architectures as functions, trained weights, cards and results.
+
+An architecture takes sizes, never data, and `rng=` for its first weights. Files name it by its key in `ZOO`, and give
+its arguments; `build` is the only way from there to a model, so nothing a file says is executed.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from core import Sequential
+from models.cnn import cnn
+from models.lenet import lenet5
+from models.mlp import mlp, softmax_regression
+
+Builder = Callable[..., Sequential]
+
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn)}
+
+FOLDER = Path(__file__).parent
+WEIGHTS = FOLDER / "weights"
+CARDS = FOLDER / "cards"
+RESULTS = FOLDER / "results.csv"
+
+MOST_PARAMETERS = 50_000_000  # of a model that a file asks for
+
+
+def build(name: str, arguments: Mapping[str, Any], *, rng: np.random.Generator) -> Sequential:
+    """A model of the zoo with fresh weights.
+
+    Raises ValueError for an unknown name, arguments that the architecture does not take, or sizes beyond reason: they
+    may come from a file.
+    """
+    if name not in ZOO:
+        raise ValueError(f"there is no model {name!r} in the zoo: choose one of {', '.join(ZOO)}")
+    known = inspect.signature(ZOO[name]).parameters.keys() - {"rng"}
+    if unknown := sorted(arguments.keys() - known):
+        raise ValueError(f"{name} takes no {unknown[0]!r}, only {', '.join(sorted(known))}")
+    _check_sizes(arguments.values())
+    try:
+        return ZOO[name](**arguments, rng=rng)
+    except (TypeError, AttributeError, OverflowError, MemoryError) as error:
+        raise ValueError(f"{name} cannot be built from {dict(arguments)}: {error}") from None
+
+
+def _check_sizes(values: Any) -> None:
+    """Whole numbers small enough that not even a product of the two largest is a model nobody meant."""
+    sizes: list[int] = []
+    for value in values:
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if isinstance(number, int) and not isinstance(number, bool):
+                sizes.append(number)
+    largest = sorted((abs(size) for size in sizes), reverse=True)
+    if len(sizes) > 64 or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
+        raise ValueError(f"the sizes {sizes[:4]} ask for more than {MOST_PARAMETERS:,} parameters")
