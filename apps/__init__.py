@@ -1,0 +1,1 @@
+"""The tasks: from raw input to arrays, training, prediction and pages."""

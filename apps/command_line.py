@@ -1,0 +1,330 @@
+"""The command lines: flags in, progress on standard error, results on standard output.
+
+Bad input ends with one sentence on standard error and exit status 2; Ctrl-C with status 130 and a run to resume.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import core
+from apps.curves import draw_curves
+from apps.errors import InputError
+from apps.predictor import open_predictor
+from apps.progress import Progress, notice, report
+from apps.run import Run, next_run, read_description
+from apps.task import Recipe, Task
+from apps.tasks import TASKS
+from apps.training import Plan, Result, choose, evaluate_on, saved_recipe
+from apps.training import train as training
+from core import CheckpointError, NonFiniteLoss, write_atomically
+from models import CARDS, RESULTS, WEIGHTS
+
+EXTRAS = {"datasets", "huggingface_hub", "matplotlib", "PIL", "rich", "sklearn", "streamlit", "tokenizers", "pyarrow"}
+
+
+def command(
+    main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: Sequence[str] | None
+) -> int:
+    """Run a command; what a person can mend becomes one sentence and status 2."""
+    arguments = parser.parse_args(argv)
+    try:
+        return main(arguments)
+    except (InputError, CheckpointError) as error:
+        notice(f"{parser.prog}: {error}")
+    except NonFiniteLoss as error:
+        notice(f"{parser.prog}: {error}; what was saved before stays.")
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] not in EXTRAS:
+            raise
+        notice(
+            f"{parser.prog}: {error.name} is not installed: pip install 'modelzoo[apps]', or in the project's folder"
+            " pip install '.[apps]'."
+        )
+    except OSError as error:
+        notice(f"{parser.prog}: {error.filename or 'a file'} cannot be used: {error.strerror or error}.")
+    return 2
+
+
+# --- train ----------------------------------------------------------------------------------------------------------
+
+
+def train(task: Task, argv: Sequence[str] | None = None) -> int:
+    """scripts/train_TASK.py"""
+    parser = argparse.ArgumentParser(
+        description=f"Train a model for {task.name} and test it. Without flags: {task.model}, on the data at hand.",
+        epilog="A default of “as the model” is given by the recipe of the chosen model.",
+    )
+    parser.add_argument("--model", metavar="NAME", help=f"one of {', '.join(task.entries)} (default: {task.model})")
+    _add_data(parser, task.datasets)
+    told = field_help()
+    for field in fields(Recipe):
+        default = getattr(task.entries[task.model].recipe, field.name)
+        kind = {"int": int, "float": float, "str": str}[str(field.type)]
+        parser.add_argument(
+            f"--{field.name.replace('_', '-')}",
+            type=kind,
+            metavar={int: "N", float: "X", str: "NAME"}[kind],
+            help=f"{told[field.name]} (default: as the model; {task.model}: {default})".replace("%", "%%"),
+        )
+    parser.add_argument(
+        "--threads", type=_positive, metavar="N", help="changes the time, never the result (default: all)"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the run (default: a new one in runs)")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out, to the same bits")
+    _add_json(parser)
+    return command(lambda arguments: _train(task, arguments), parser, argv)
+
+
+def field_help() -> dict[str, str]:
+    """What each field of a recipe is for, as the docstrings of both recipes say."""
+    told: dict[str, str] = {}
+    for doc in (core.Recipe.__doc__ or "", Recipe.__doc__ or ""):
+        for names, text in re.findall(r"^ {4}(\w[\w, ]*?) {2,}(\S.*(?:\n {6,}.*)*)", doc, re.MULTILINE):
+            told |= dict.fromkeys(names.split(", "), " ".join(text.split()))
+    return {field.name: told.get(field.name, "") for field in fields(Recipe)}
+
+
+def _train(task: Task, arguments: argparse.Namespace) -> int:
+    given = {f.name: getattr(arguments, f.name) for f in fields(Recipe) if getattr(arguments, f.name) is not None}
+    model, dataset = arguments.model, arguments.dataset
+    if arguments.resume:
+        if arguments.out is None:
+            raise InputError("Which run is to go on? Give its folder: --out DIR --resume.")
+        model, dataset, given = _as_begun(Run(arguments.out), model, dataset, given)
+    chosen = choose(task, model, given)  # a wrong flag is told before data are loaded
+    dataset = dataset or task.datasets[0]
+    data = task.load(arguments.data, dataset)
+    if data.notice:
+        notice(data.notice)
+    plan = Plan(task, data, dataset, *chosen)
+    run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
+    notice(
+        f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
+    )
+    result = _watch(plan, run, arguments)
+    if result is None:
+        notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and the other flags as before.")
+        return 130
+    draw_curves(run, run.read_history(plan.recipe.epochs), f"{task.name} {plan.model} on {data.name}")
+    notice(f"{report(plan, result)}\n  trained in {result.seconds:.1f} s; the run is in {run.folder}")
+    if arguments.json:
+        _print_json(_summary(plan.task, plan.model, data.name, result) | {"run": str(run.folder)})
+    return 0
+
+
+def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None:
+    """Follow a training to its result; None where Ctrl-C stopped it."""
+    with _interrupts() as interrupted, Progress(plan) as progress:
+        for event in training(
+            plan, run, resume=arguments.resume, threads=arguments.threads, stop=lambda: bool(interrupted)
+        ):
+            if isinstance(event, Result):
+                return event
+            progress.show(event)
+    return None
+
+
+def _as_begun(
+    run: Run, model: str | None, dataset: str | None, given: dict[str, Any]
+) -> tuple[str, str, dict[str, Any]]:
+    """(model, dataset, recipe) of the run that goes on. Raises InputError where a flag says otherwise."""
+    began_model, recipe, began_dataset = saved_recipe(run)
+    began = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
+    asked = {"model": model, "dataset": dataset} | given
+    for name, was in ({"model": began_model, "dataset": began_dataset} | began).items():
+        if asked.get(name) is not None and asked[name] != was:
+            raise InputError(f"{run.folder} was begun with {name} {was}, not {asked[name]}: resume it as it was begun.")
+    return began_model, began_dataset, began
+
+
+@contextmanager
+def _interrupts() -> Iterator[list[int]]:
+    """A list that Ctrl-C fills, to be looked at between updates; a second Ctrl-C ends at once, as ever."""
+    seen: list[int] = []
+
+    def remember(number: int, frame: object) -> None:
+        seen.append(number)
+        signal.signal(number, before[signal.Signals(number)])
+
+    before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield seen
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# --- evaluate -------------------------------------------------------------------------------------------------------
+
+
+def evaluate(argv: Sequence[str] | None = None) -> int:
+    """scripts/evaluate.py"""
+    parser = argparse.ArgumentParser(description="Test a trained model on the test split of its data.")
+    _add_task_and_model(parser)
+    _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}))
+    _add_json(parser)
+    return command(_evaluate, parser, argv)
+
+
+def _evaluate(arguments: argparse.Namespace) -> int:
+    task = TASKS[arguments.task]
+    predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
+    if dataset not in task.datasets:
+        raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
+    data = task.load(arguments.data, dataset)
+    if data.notice:
+        notice(data.notice)
+    if data.labels != predictor.labels:
+        raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
+    began = perf_counter()
+    result = evaluate_on(task, predictor.model, data.test)
+    seconds = perf_counter() - began
+    plan = Plan(task, data, dataset, predictor.facts["model"], predictor.facts["arguments"], Recipe())
+    if arguments.json:
+        summary = _summary(task, plan.model, data.name, result) | {"seconds": seconds}
+        _print_json(summary | {"run": None if arguments.run is None else str(arguments.run)})
+    else:
+        print(report(plan, result))
+    return 0
+
+
+def _summary(task: Task, model: str, dataset: str, result: Result) -> dict[str, Any]:
+    return {
+        "task": task.name,
+        "model": model,
+        "dataset": dataset,
+        "split": "test",
+        "examples": result.examples,
+        "metrics": result.metrics,
+        "seconds": result.seconds,
+    }
+
+
+# --- predict --------------------------------------------------------------------------------------------------------
+
+
+def predict(argv: Sequence[str] | None = None) -> int:
+    """scripts/predict.py"""
+    parser = argparse.ArgumentParser(description="Ask a trained model. mnist takes image files.")
+    _add_task_and_model(parser)
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="write a CSV as well")
+    _add_json(parser)
+    return command(_predict, parser, argv)
+
+
+def _predict(arguments: argparse.Namespace) -> int:
+    task = TASKS[arguments.task]
+    predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    answers = [{"input": given, **predictor(task.open(given))} for given in arguments.inputs]
+    if arguments.out:
+        write_atomically(arguments.out, _table(answers).encode())
+    if arguments.json:
+        _print_json(answers)
+    else:
+        width = max(len(answer["input"]) for answer in answers)
+        for answer in answers:
+            likely = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
+            print(f"{answer['input']:<{width}}  {answer['label']}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
+    return 0
+
+
+def _table(answers: list[dict[str, Any]]) -> str:
+    """input, label, and a column of probabilities for each label, as CSV"""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["input", "label", *answers[0]["probabilities"]])
+    for answer in answers:
+        writer.writerow([answer["input"], answer["label"], *(f"{p:.6f}" for p in answer["probabilities"].values())])
+    return text.getvalue()
+
+
+# --- zoo ------------------------------------------------------------------------------------------------------------
+
+
+def zoo(argv: Sequence[str] | None = None) -> int:
+    """scripts/zoo.py"""
+    parser = argparse.ArgumentParser(description="The models there are, and what is known of them.")
+    ways = parser.add_subparsers(dest="way", required=True)
+    _add_json(ways.add_parser("list", help="all models with their results"))
+    card = ways.add_parser("card", help="the card of one model")
+    card.add_argument("name", metavar="NAME", help="as the list shows it, such as mnist_cnn")
+    _add_json(card)
+    return command(lambda arguments: _list(arguments) if arguments.way == "list" else _card(arguments), parser, argv)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    with open(RESULTS, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        row["shipped"] = "yes" if (WEIGHTS / f"{row['name']}.json").is_file() else "no"
+    if arguments.json:
+        _print_json(rows)
+        return 0
+    shown = ("name", "dataset", "metric", "mean", "sd", "seeds", "parameters", "seconds", "shipped")
+    widths = [max(len(name), *(len(row[name]) for row in rows)) for name in shown]
+    for line in (dict(zip(shown, shown, strict=True)), *rows):
+        print("  ".join(line[name].ljust(width) for name, width in zip(shown, widths, strict=True)).rstrip())
+    return 0
+
+
+def _card(arguments: argparse.Namespace) -> int:
+    known = sorted(path.stem for path in CARDS.glob("*.md"))
+    if arguments.name not in known:
+        raise InputError(f"There is no card of {arguments.name!r}: choose one of {', '.join(known)}.")
+    text = (CARDS / f"{arguments.name}.md").read_text("utf-8")
+    path = WEIGHTS / f"{arguments.name}.json"
+    if arguments.json:
+        facts = read_description(path) if path.is_file() else None
+        _print_json({"name": arguments.name, "card": text, "model": facts})
+    else:
+        print(text)
+    return 0
+
+
+# --- flags that several commands share ------------------------------------------------------------------------------
+
+
+def _add_data(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> None:
+    parser.add_argument(
+        "--data",
+        metavar="WHERE",
+        help="hub, a folder laid out as the hub, or sample (default: the variable ZOO_DATA, else the hub,"
+        " else the sample)",
+    )
+    parser.add_argument("--dataset", choices=datasets, help=f"default: {datasets[0]}")
+
+
+def _add_task_and_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--model", metavar="NAME", help="a model of the zoo (default: the task's best)")
+    which.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run of yours")
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON value on standard output, and nothing else")
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)

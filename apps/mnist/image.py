@@ -1,0 +1,189 @@
+"""From a picture of a digit to the array a model reads: the one way for training, command line and page.
+
+The steps are those that made MNIST (LeCun et al., 1998): the digit, its aspect kept, is scaled with
+antialiasing into a 20×20 box, which is placed in a 28×28 field with its centre of mass in the middle.
+
+Legend: H W height and width in pixels; grey 0 black … 255 white; ink 0 bare ground … 1 full stroke.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import warnings
+from typing import TYPE_CHECKING, BinaryIO
+
+import numpy as np
+
+from apps.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+SIDE = 28  # of the field, in pixels
+BOX = 20  # the longer side of the digit in it
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
+MAX_BYTES = 64 * 2**20
+MAX_PIXELS = 25_000_000
+WORKING_SIDE = 400  # larger pictures are first reduced to a longer side of 400 to 799 pixels
+BLACK = 32  # the brightest grey of a black ground
+FAINTEST = 24  # a picture whose strokes differ less from the ground, in grey levels, is blank
+
+
+def open_image(source: str | os.PathLike[str] | bytes | BinaryIO) -> Image:
+    """The picture in a file, decoded and upright (EXIF orientation).
+
+    source: a path, the bytes of a file, or a binary file, which is read on from where it stands.
+    Raises InputError for what is missing, damaged, of another format than FORMATS, or larger than MAX_PIXELS;
+    the header tells the size before anything is decoded.
+    """
+    from PIL import Image, ImageOps
+
+    name, content = _read(source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # remarks on odd metadata
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                if image.width * image.height <= MAX_PIXELS:
+                    return ImageOps.exif_transpose(image)
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            pass  # larger still
+        except Exception as error:  # damaged bytes: OSError, SyntaxError, ValueError, struct.error, MemoryError …
+            message = f"{name} is not a whole image: give a file of one of the formats {', '.join(FORMATS)}."
+            raise InputError(message) from error
+    raise InputError(f"{name} has more than {MAX_PIXELS // 10**6} megapixels: give a smaller image.")
+
+
+def _read(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str, bytes]:
+    """What to call the file in a message, and its bytes."""
+    name = "The image"
+    try:
+        if isinstance(source, bytes):
+            content = source
+        elif isinstance(source, str | os.PathLike):
+            name = os.fspath(source)
+            with open(source, "rb") as file:
+                content = file.read(MAX_BYTES + 1)
+        else:
+            name = str(getattr(source, "name", name))
+            content = source.read(MAX_BYTES + 1)
+    except (OSError, ValueError) as error:  # ValueError: a null character in the path, a closed file
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(f"{name} cannot be read ({reason}): give the path of an image file.") from error
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{name} has more than {MAX_BYTES // 2**20} MiB: give a smaller file.")
+    return name, content
+
+
+def scale(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels as a model reads them: uint8 0 … 255 -> float32 0 … 1, of the same shape."""
+    return pixels.astype(np.float32) / np.float32(255)
+
+
+def encode(image: Image) -> np.ndarray:
+    """A picture of one digit -> (1, 28, 28) float32 in [0, 1], light ink on a dark ground.
+
+    A picture of 28×28 pixels with a black border is in MNIST's form already and is only scaled, so images of
+    the data set stay as they are. A blank picture gives zeros.
+    """
+    grey = flatten(image)
+    pixels = scale(grey) if has_mnist_form(grey) else normalize(find_ink(grey))
+    return pixels[np.newaxis]
+
+
+def flatten(image: Image) -> np.ndarray:
+    """The grey levels of a picture of any mode, large ones reduced -> (H, W) uint8"""
+    from PIL import Image
+
+    if image.mode.startswith("I"):  # whole numbers of 16 bits, or of 8 that were given more room
+        levels = np.asarray(image).clip(0, 65535)
+        image = Image.fromarray((levels // (257 if levels.max() > 255 else 1)).astype(np.uint8))
+    transparent = image.has_transparency_data
+    image = image.convert("RGBA" if transparent else "L").reduce(max(1, max(image.size) // WORKING_SIDE))
+    grey = np.asarray(image.convert("L"))
+    return _lay_on_ground(grey, scale(np.asarray(image.getchannel("A")))) if transparent else grey
+
+
+def _lay_on_ground(grey: np.ndarray, opacity: np.ndarray) -> np.ndarray:
+    """Grey (H, W) uint8 with opacity (H, W) 0 … 1 -> opaque (H, W) uint8
+
+    What is transparent takes the grey of the border, or, where the border too is transparent, white behind a
+    picture with dark parts and black behind one that is all light.
+    """
+    solid = _border(opacity) > 0.5
+    if solid.mean() > 0.5:
+        ground = float(np.median(_border(grey)[solid]))
+    else:
+        ground = 255.0 if opacity[grey < 128].sum() > 0.01 * opacity.sum() else 0.0
+    opaque: np.ndarray = np.rint(grey * opacity + ground * (1 - opacity)).astype(np.uint8)
+    return opaque
+
+
+def has_mnist_form(grey: np.ndarray) -> bool:
+    """Whether grey levels (H, W) are a 28×28 field of ink on black: a quarter of its border is black."""
+    return grey.shape == (SIDE, SIDE) and bool(np.quantile(_border(grey), 0.25) <= BLACK)
+
+
+def find_ink(grey: np.ndarray) -> np.ndarray:
+    """Grey (H, W) uint8 -> how much ink, darker or lighter than the ground, lies on each pixel (H, W) float32
+
+    The border tells the grey of the ground and its noise; of what stands out, the top quarter is full ink.
+    """
+    border = _border(grey).astype(np.float32)
+    ground = np.median(border)
+    noise = 3 * 1.4826 * np.median(abs(border - ground))  # three standard deviations
+    darker = np.maximum(ground - grey, 0, dtype=np.float32)
+    lighter = np.maximum(grey - ground, 0, dtype=np.float32)
+    ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
+    strokes = ink[ink > max(noise, FAINTEST)]
+    if strokes.size == 0:
+        return np.zeros_like(ink)
+    full = np.quantile(strokes, 0.75)
+    floor = max(0.1 * full, min(noise, 0.5 * full))
+    stretched: np.ndarray = ((ink - floor) / (full - floor)).clip(0, 1)
+    return stretched
+
+
+def _border(grey: np.ndarray) -> np.ndarray:
+    """The pixels within a twentieth of the shorter side from the edge, one at least.  (H, W) -> (P,)"""
+    width = max(1, min(grey.shape) // 20)
+    inside = np.zeros(grey.shape, dtype=bool)
+    inside[width:-width, width:-width] = True
+    return grey[~inside]
+
+
+def normalize(ink: np.ndarray) -> np.ndarray:
+    """Size and place the ink as MNIST does.  (H, W) float32 -> (28, 28) float32"""
+    digit = _fit(_crop(ink))
+    field = np.zeros((SIDE, SIDE), dtype=np.float32)
+    if digit.any():
+        height, width = digit.shape
+        top, left = (_offset(digit.sum(axis=axis)) for axis in (1, 0))
+        field[top : top + height, left : left + width] = digit
+    return field
+
+
+def _crop(ink: np.ndarray) -> np.ndarray:
+    """The smallest rectangle that holds every stroke.  (H, W) -> (h, w)"""
+    rows, columns = (np.flatnonzero((ink > 0.25).any(axis=axis)) for axis in (1, 0))
+    if rows.size == 0:
+        return ink
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+
+def _fit(ink: np.ndarray) -> np.ndarray:
+    """Scale the longer side to 20 pixels, antialiased, the strongest ink to 1.  (H, W) -> (h, w)"""
+    from PIL import Image
+
+    height, width = (max(1, round(BOX * side / max(ink.shape))) for side in ink.shape)
+    resized = Image.fromarray(ink).resize((width, height), Image.Resampling.BICUBIC)
+    digit: np.ndarray = np.asarray(resized).clip(0, 1)
+    digit /= max(digit.max(), np.finfo(np.float32).tiny)
+    return digit
+
+
+def _offset(profile: np.ndarray) -> int:
+    """Where in the field a profile of ink begins for its centre of mass to be at pixel 14, if it fits so."""
+    centre = profile @ np.arange(profile.size) / profile.sum()
+    return int(np.clip(round(SIDE / 2 - centre), 0, SIDE - profile.size))

@@ -1,0 +1,52 @@
+"""MNIST digit recognition."""
+
+from __future__ import annotations
+
+from apps.mnist.data import DATASETS, load
+from apps.mnist.image import encode, open_image
+from apps.task import Entry, Recipe, Task
+from core import Array, Loss, SoftmaxCrossEntropy, correct
+from core.metrics import accuracy, calibration_error, nll, softmax
+
+
+def loss(recipe: Recipe) -> Loss:
+    return SoftmaxCrossEntropy(label_smoothing=recipe.label_smoothing)
+
+
+def score(logits: Array, t: Array) -> dict[str, float]:
+    """accuracy and error in [0, 1], negative log-likelihood in nats, expected calibration error in [0, 1]"""
+    p = softmax(logits)
+    right = accuracy(t, p)
+    return {"accuracy": right, "error": 1 - right, "nll": nll(t, p), "calibration_error": calibration_error(t, p)}
+
+
+MNIST = Task(
+    name="mnist",
+    unit="images",
+    load=load,
+    datasets=tuple(DATASETS),
+    open=open_image,
+    encode=encode,
+    model="cnn",
+    entries={
+        "softmax_regression": Entry(
+            {"inputs": 784, "outputs": 10},
+            Recipe(epochs=12, batch_size=128, lr=5e-3, schedule="cosine", lanes=1, blas_threads=1),
+        ),
+        "mlp": Entry(
+            {"inputs": 784, "outputs": 10, "hidden": (256, 128)},
+            Recipe(epochs=15, batch_size=128, lr=2e-3, dropout=0.2),
+        ),
+        "lenet5": Entry(
+            {"outputs": 10},
+            Recipe(epochs=12, batch_size=128, lr=3e-3, lanes=2, micro_batch=64),
+        ),
+        "cnn": Entry(
+            {"outputs": 10},
+            Recipe(epochs=8, batch_size=128, lr=4e-3, dropout=0.3, lanes=2, micro_batch=32),
+        ),
+    },
+    loss=loss,
+    metrics={"accuracy": correct},
+    score=score,
+)

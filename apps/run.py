@@ -1,0 +1,146 @@
+"""A run is a folder: what a training leaves, what resumes it, and what serving needs.
+
+state.safetensors   alone resumes: weights, optimizer slots, averages, position, recipe, data fingerprint
+model.safetensors   the weights to serve
+model.json          format, task, zoo name and arguments, labels, data set, recipe, metrics, versions
+history.jsonl       one line an epoch
+curves.png          the history, drawn
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.errors import InputError
+from core import Array, CheckpointError, Sequential, State, load_arrays, save_arrays, write_atomically
+from core.checkpoint import FORMAT, put_weights
+from models import build
+
+Facts = dict[str, Any]
+
+MOST_JSON = 1 << 20  # bytes of a model.json
+_KINDS = {"task": str, "model": str, "arguments": dict, "labels": list, "data": dict, "recipe": dict, "metrics": dict}
+
+
+@dataclass(frozen=True)
+class Run:
+    """The folder of one training."""
+
+    folder: Path
+
+    @property
+    def state(self) -> Path:
+        return self.folder / "state.safetensors"
+
+    @property
+    def history(self) -> Path:
+        return self.folder / "history.jsonl"
+
+    @property
+    def curves(self) -> Path:
+        return self.folder / "curves.png"
+
+    def begin(self) -> None:
+        """Make the folder. Raises InputError where it holds a run already, or anything else, or cannot be made."""
+        if self.state.exists():
+            raise InputError(f"{self.folder} holds a run already: give --resume to go on with it, or another --out.")
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+                raise InputError(f"{self.folder} holds other files: give an --out that is empty or new.")
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be used ({error.strerror}): give another --out.") from error
+
+    def save_state(self, state: State, facts: Facts) -> None:
+        """Replace the state, in one rename."""
+        save_arrays(self.state, state.arrays(), facts | {"state": state.facts()})
+
+    def load_state(self) -> tuple[State, Facts]:
+        """The state and the facts saved with it. Raises CheckpointError where there is none, or it is damaged."""
+        arrays, facts = load_arrays(self.state)
+        position = facts.get("state")
+        if not isinstance(position, dict) or not isinstance(facts.get("recipe"), dict):
+            raise CheckpointError(f"{self.state}: this is not the state of a training")
+        try:
+            return State(arrays, position), facts
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"{self.state}: the file is damaged ({error})") from None
+
+    def save_model(self, arrays: Mapping[str, Array], facts: Facts) -> None:
+        """Write what serving needs."""
+        save_model(self.folder / "model", arrays, facts)
+
+    def read_history(self, epochs: int) -> list[Facts]:
+        """The lines of the first `epochs` epochs; what stands beyond was written for a state that never came to be."""
+        if not self.history.is_file():
+            return []
+        try:
+            lines = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
+            return [line for line in lines if line["epoch"] < epochs]
+        except (ValueError, KeyError, TypeError) as error:
+            raise CheckpointError(f"{self.history}: the file is damaged ({error})") from None
+
+    def save_history(self, lines: list[Facts]) -> None:
+        """Replace the history."""
+        write_atomically(self.history, "".join(json.dumps(line) + "\n" for line in lines).encode())
+
+
+def next_run(parent: Path, name: str) -> Run:
+    """The first of parent/name-1, parent/name-2, … that is not taken."""
+    number = 1
+    while (parent / f"{name}-{number}").exists():
+        number += 1
+    return Run(parent / f"{name}-{number}")
+
+
+def save_model(stem: Path, arrays: Mapping[str, Array], facts: Facts) -> None:
+    """Write STEM.safetensors and STEM.json; the weights first, since a description without weights serves nobody."""
+    save_arrays(stem.with_suffix(".safetensors"), arrays)
+    content = json.dumps({"format": FORMAT} | facts, indent=1, allow_nan=False, ensure_ascii=False)
+    write_atomically(stem.with_suffix(".json"), content.encode())
+
+
+def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
+    """The model that STEM.json describes, with the weights of STEM.safetensors, and the description.
+
+    Raises CheckpointError where a file is missing, damaged, newer, or of another task.
+    """
+    path = stem.with_suffix(".json")
+    facts = read_description(path)
+    if facts["task"] != task:
+        raise CheckpointError(f"{path}: this is a model for {facts['task']}, not for {task}")
+    arrays, _ = load_arrays(stem.with_suffix(".safetensors"))
+    try:
+        model = build(facts["model"], facts["arguments"], rng=np.random.default_rng(0))
+    except ValueError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    put_weights(stem.with_suffix(".safetensors"), model, arrays)
+    return model, facts
+
+
+def read_description(path: Path) -> Facts:
+    """A model.json, its keys checked. Raises CheckpointError where it is missing, damaged or newer."""
+    try:
+        if path.stat().st_size > MOST_JSON:
+            raise CheckpointError(f"{path}: the file is too large to describe a model")
+        facts = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: there is no such file") from None
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"{path}: the file is damaged ({error})") from None
+    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+        raise CheckpointError(f"{path}: the file does not describe a model of this program")
+    if facts["format"] > FORMAT:
+        raise CheckpointError(f"{path}: format {facts['format']} is newer than this program's {FORMAT}; update it")
+    for key, kind in _KINDS.items():
+        if not isinstance(facts.get(key), kind):
+            raise CheckpointError(f"{path}: the file is damaged: {key} is missing or of the wrong kind")
+    return facts

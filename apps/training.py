@@ -1,0 +1,210 @@
+"""The training of a task: a generator around `core.fit` that keeps the run's files, for scripts and pages alike."""
+
+from __future__ import annotations
+
+import inspect
+import platform
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, fields, replace
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from apps.errors import InputError
+from apps.run import Facts, Run
+from apps.task import Recipe, Task, TaskData
+from core import CheckpointError, Epoch, Examples, Sequential, State, Step, cores, fit, predict, split
+from core.metrics import confusion_matrix
+from models import ZOO, build
+
+SAVE_EVERY = 20.0  # seconds, within an epoch
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which model of the zoo is trained on what, and how: all that a run depends on."""
+
+    task: Task
+    data: TaskData
+    dataset: str
+    model: str
+    arguments: Mapping[str, Any]
+    recipe: Recipe
+
+    def facts(self) -> Facts:
+        """The plan as JSON can hold it."""
+        return {
+            "task": self.task.name,
+            "model": self.model,
+            "arguments": dict(self.arguments),
+            "labels": list(self.data.labels),
+            "data": {"name": self.data.name, "dataset": self.dataset, "fingerprint": self.data.fingerprint},
+            "recipe": asdict(self.recipe),
+        }
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished training, measured on the test split.
+
+    confusion  (K, K), row = true class
+    seconds    of training alone, over all sittings
+    """
+
+    metrics: dict[str, float]
+    examples: int
+    confusion: np.ndarray
+    seconds: float
+
+
+def choose(
+    task: Task, model: str | None = None, changes: Mapping[str, Any] | None = None
+) -> tuple[str, dict[str, Any], Recipe]:
+    """(name in the zoo, arguments, recipe): the task's entry for a model, with some fields of its recipe changed.
+
+    Raises InputError for a model the task does not know, or a value out of range.
+    """
+    name = model or task.model
+    if name not in task.entries:
+        raise InputError(f"There is no model {name!r} for {task.name}: choose one of {', '.join(task.entries)}.")
+    changes = changes or {}
+    try:
+        recipe = replace(task.entries[name].recipe, **changes)
+    except ValueError as error:
+        raise InputError(f"{error}.") from None
+    takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
+    if changes.get("dropout") and not takes_dropout:
+        raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
+    arguments = dict(task.entries[name].arguments) | ({"dropout": recipe.dropout} if takes_dropout else {})
+    return name, arguments, recipe
+
+
+def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
+    """(model, recipe, --dataset) of a run that is to go on.
+
+    Raises InputError where there is no run, CheckpointError where it is damaged.
+    """
+    if not run.state.is_file():
+        raise InputError(f"{run.folder} holds no run to resume: leave --resume out to start one there.")
+    _, facts = run.load_state()
+    try:
+        known = {field.name for field in fields(Recipe)}
+        recipe = Recipe(**{name: value for name, value in facts["recipe"].items() if name in known})
+        return str(facts["model"]), recipe, str(facts["data"]["dataset"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{run.state}: the file is damaged ({error})") from None
+
+
+def train(
+    plan: Plan,
+    run: Run,
+    *,
+    resume: bool = False,
+    threads: int | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Step | Epoch | Result]:
+    """Train, and keep the run's files up to date: the state after every epoch, and every SAVE_EVERY seconds within.
+
+    Yields the events of `core.fit`, then one Result, unless `stop` says so between two updates; then the state is
+    saved first, and a later call with `resume` goes on to the same bits.
+
+    Raises InputError where the folder holds another run, CheckpointError where its files are damaged, NonFiniteLoss
+    where the loss is not a number (what was saved stays).
+    """
+    state, history = _resumed(plan, run) if resume else (State(), [])
+    if not resume:
+        run.begin()
+    model = build(plan.model, plan.arguments, rng=np.random.default_rng(plan.recipe.seed))
+    learn, held = _hold_out(plan)
+    optimizer = plan.recipe.make_optimizer(len(learn))
+    loss = plan.task.loss(plan.recipe)
+    facts = plan.facts()
+    saved = perf_counter()
+    events = fit(
+        model,
+        loss,
+        optimizer,
+        learn,
+        plan.recipe,
+        state=state,
+        validation=held,
+        metrics=plan.task.metrics,
+        threads=threads,
+    )
+    for event in events:
+        ended = isinstance(event, Epoch)
+        if isinstance(event, Epoch):
+            history.append(_line(event, state))
+            run.save_history(history)
+        halted = not ended and stop()
+        if ended or halted or state.step == 1 or perf_counter() - saved > SAVE_EVERY:
+            run.save_state(state, facts)
+            saved = perf_counter()
+        if ended:
+            run.save_model(state.result(), facts | {"metrics": {}, "versions": versions()})
+        yield event
+        if halted or (ended and stop()):
+            return
+    result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
+    run.save_model(
+        {name: parameter.value for name, parameter in model.named_parameters()},
+        facts | {"metrics": result.metrics, "split": "test", "examples": result.examples, "versions": versions()},
+    )
+    yield result
+
+
+def evaluate_on(
+    task: Task, model: Sequential, examples: Examples, threads: int | None = None, seconds: float = 0.0
+) -> Result:
+    """How good a model is on some examples."""
+    logits = predict(model, examples.x, threads=cores() if threads is None else threads)
+    confusion = confusion_matrix(examples.t, logits.argmax(axis=1), logits.shape[1])
+    return Result(task.score(logits, examples.t), len(examples), confusion, seconds)
+
+
+def versions() -> dict[str, str]:
+    """What a result may depend on, beside the recipe."""
+    return {"python": platform.python_version(), "numpy": np.__version__, "machine": platform.machine()}
+
+
+def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
+    """The saved state and history. Raises InputError where the plan is not the one that was saved."""
+    state, saved = run.load_state()
+    now = plan.facts()
+    for field, value in now["recipe"].items():
+        was = saved["recipe"].get(field)
+        if was != value:
+            raise InputError(f"{run.folder} was begun with {field} {was}, not {value}: resume it as it was begun.")
+    if saved.get("task") != now["task"] or saved.get("model") != now["model"]:
+        raise InputError(f"{run.folder} trains {saved.get('task')} {saved.get('model')}: resume it with that model.")
+    data = saved.get("data") or {}
+    if data.get("fingerprint") != now["data"]["fingerprint"]:
+        raise InputError(
+            f"{run.folder} was begun on {data.get('name')}, and the data now are others ({now['data']['name']}):"
+            " give --data as then."
+        )
+    return state, run.read_history(state.epoch)
+
+
+def _hold_out(plan: Plan) -> tuple[Examples, Examples | None]:
+    """Examples to learn from, and those that are held out."""
+    data, fraction = plan.data.train, plan.recipe.validation
+    if not fraction:
+        return data, None
+    learn, held = split(len(data), fraction, plan.recipe.seed)
+    return Examples(data.x[learn], data.t[learn]), Examples(data.x[held], data.t[held])
+
+
+def _line(event: Epoch, state: State) -> Facts:
+    """One line of history.jsonl"""
+    return {
+        "epoch": event.epoch,
+        "step": state.step,
+        "loss": event.loss,
+        **event.metrics,
+        "validation": event.validation,
+        "lr": event.lr,
+        "seconds": event.seconds,
+        "layers": [asdict(layer) for layer in event.layers],
+    }
