@@ -9,6 +9,7 @@ import argparse
 import csv
 import io
 import json
+import os
 import re
 import signal
 import sys
@@ -27,7 +28,7 @@ from apps.progress import Progress, notice, report
 from apps.run import Run, next_run, read_description
 from apps.task import Recipe, Task
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, evaluate_on, saved_recipe
+from apps.training import Plan, Result, choose, enough_epochs, evaluate_on, saved_recipe
 from apps.training import train as training
 from core import CheckpointError, NonFiniteLoss, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
@@ -45,7 +46,7 @@ def command(
     except (InputError, CheckpointError) as error:
         notice(f"{parser.prog}: {error}")
     except NonFiniteLoss as error:
-        notice(f"{parser.prog}: {error}; what was saved before stays.")
+        notice(f"{parser.prog}: {error}. What was saved before stays; start again with another --out.")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] not in EXTRAS:
             raise
@@ -53,6 +54,9 @@ def command(
             f"{parser.prog}: {error.name} is not installed: pip install 'modelzoo[apps]', or in the project's folder"
             " pip install '.[apps]'."
         )
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         notice(f"{parser.prog}: {error.filename or 'a file'} cannot be used: {error.strerror or error}.")
     return 2
@@ -68,7 +72,7 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
         epilog="A default of “as the model” is given by the recipe of the chosen model.",
     )
     parser.add_argument("--model", metavar="NAME", help=f"one of {', '.join(task.entries)} (default: {task.model})")
-    _add_data(parser, task.datasets)
+    _add_data(parser, task.datasets, task.datasets[0])
     told = field_help()
     for field in fields(Recipe):
         default = getattr(task.entries[task.model].recipe, field.name)
@@ -109,14 +113,17 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     data = task.load(arguments.data, dataset)
     if data.notice:
         notice(data.notice)
-    plan = Plan(task, data, dataset, *chosen)
+    name, sizes, recipe = chosen
+    if "epochs" not in given:
+        recipe = enough_epochs(recipe, len(data.train))
+    plan = Plan(task, data, dataset, name, sizes, recipe)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
     )
     result = _watch(plan, run, arguments)
     if result is None:
-        notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and the other flags as before.")
+        notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and --data as before.")
         return 130
     draw_curves(run, run.read_history(plan.recipe.epochs), f"{task.name} {plan.model} on {data.name}")
     notice(f"{report(plan, result)}\n  trained in {result.seconds:.1f} s; the run is in {run.folder}")
@@ -174,7 +181,7 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     """scripts/evaluate.py"""
     parser = argparse.ArgumentParser(description="Test a trained model on the test split of its data.")
     _add_task_and_model(parser)
-    _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}))
+    _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one it was trained on")
     _add_json(parser)
     return command(_evaluate, parser, argv)
 
@@ -299,14 +306,14 @@ def _card(arguments: argparse.Namespace) -> int:
 # --- flags that several commands share ------------------------------------------------------------------------------
 
 
-def _add_data(parser: argparse.ArgumentParser, datasets: Sequence[str]) -> None:
+def _add_data(parser: argparse.ArgumentParser, datasets: Sequence[str], default: str) -> None:
     parser.add_argument(
         "--data",
         metavar="WHERE",
         help="hub, a folder laid out as the hub, or sample (default: the variable ZOO_DATA, else the hub,"
         " else the sample)",
     )
-    parser.add_argument("--dataset", choices=datasets, help=f"default: {datasets[0]}")
+    parser.add_argument("--dataset", choices=datasets, help=f"default: {default}")
 
 
 def _add_task_and_model(parser: argparse.ArgumentParser) -> None:

@@ -59,7 +59,7 @@ class Progress:
         if isinstance(event, Step):
             self._step(event)
         else:
-            self.console.print(self._sentence(event))
+            self.console.print(self._sentence(event), soft_wrap=True)
 
     def _step(self, event: Step) -> None:
         """Smooth the numbers over about 20 batches, and redraw four times a second."""

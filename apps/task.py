@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,8 @@ class Recipe(core.Recipe):
     dropout          share of units silenced in training, where the model has dropout
     label_smoothing  share of a target spread over all classes
     validation       share of the training examples that is held out and scored after each epoch; 0: none
+
+    Raises ValueError for a value out of range.
     """
 
     optimizer: str = "adam"
@@ -39,6 +42,8 @@ class Recipe(core.Recipe):
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)}")
+        if not (isfinite(self.lr) and self.lr > 0):
+            raise ValueError(f"lr is a finite number above 0, not {self.lr}")
         for name in ("dropout", "label_smoothing", "validation"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is from 0 up to, not including, 1; not {getattr(self, name)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
@@ -19,6 +20,7 @@ from core.metrics import confusion_matrix
 from models import ZOO, build
 
 SAVE_EVERY = 20.0  # seconds, within an epoch
+LEAST_UPDATES = 480  # of a training whose number of epochs nobody chose
 
 
 @dataclass(frozen=True)
@@ -73,11 +75,19 @@ def choose(
         recipe = replace(task.entries[name].recipe, **changes)
     except ValueError as error:
         raise InputError(f"{error}.") from None
+    if recipe.monitor not in {"loss", *task.metrics}:
+        raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
     takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
     if changes.get("dropout") and not takes_dropout:
         raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
     arguments = dict(task.entries[name].arguments) | ({"dropout": recipe.dropout} if takes_dropout else {})
     return name, arguments, recipe
+
+
+def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
+    """The recipe with more epochs where the data are so few that LEAST_UPDATES would not be reached."""
+    batches = recipe.steps(examples) // recipe.epochs
+    return replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // batches)))
 
 
 def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
@@ -148,7 +158,7 @@ def train(
             return
     result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
     run.save_model(
-        {name: parameter.value for name, parameter in model.named_parameters()},
+        state.result(),
         facts | {"metrics": result.metrics, "split": "test", "examples": result.examples, "versions": versions()},
     )
     yield result
@@ -176,7 +186,7 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
         was = saved["recipe"].get(field)
         if was != value:
             raise InputError(f"{run.folder} was begun with {field} {was}, not {value}: resume it as it was begun.")
-    if saved.get("task") != now["task"] or saved.get("model") != now["model"]:
+    if any(saved.get(key) != json.loads(json.dumps(now[key])) for key in ("task", "model", "arguments")):
         raise InputError(f"{run.folder} trains {saved.get('task')} {saved.get('model')}: resume it with that model.")
     data = saved.get("data") or {}
     if data.get("fingerprint") != now["data"]["fingerprint"]:
@@ -184,7 +194,9 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
             f"{run.folder} was begun on {data.get('name')}, and the data now are others ({now['data']['name']}):"
             " give --data as then."
         )
-    return state, run.read_history(state.epoch)
+    history = run.read_history(state.epoch)
+    run.save_history(history)
+    return state, history
 
 
 def _hold_out(plan: Plan) -> tuple[Examples, Examples | None]:

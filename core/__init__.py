@@ -10,7 +10,7 @@ from core.checkpoint import (
 )
 from core.context import Array, Context, Gradients
 from core.data import Examples, batch_cuts, epoch_order, split
-from core.diagnostics import LayerStatistics, NonFiniteLoss, diagnose, inspect
+from core.diagnostics import Finding, LayerReport, LayerStatistics, NonFiniteLoss, diagnose, inspect
 from core.gradient_check import GradientError, gradient_check
 from core.inference import correct, evaluate, predict
 from core.initializers import INITIALIZERS
@@ -64,9 +64,18 @@ from core.optimizers import (
 )
 from core.parallel import cores
 from core.regularizers import Penalty
-from core.schedules import SCHEDULES
+from core.schedules import (
+    SCHEDULES,
+    Constant,
+    Cosine,
+    Exponential,
+    FlatCosine,
+    OneCycle,
+    StepDecay,
+    WarmUp,
+)
 from core.state import State
-from core.summary import Summary, summary
+from core.summary import Row, Summary, summary
 from core.trainer import Epoch, Recipe, Step, fit
 
 __all__ = [
@@ -87,13 +96,18 @@ __all__ = [
     "BinaryCrossEntropy",
     "CheckpointError",
     "Concat",
+    "Constant",
     "Context",
     "Conv2D",
     "ConvPool2D",
+    "Cosine",
     "Dense",
     "Dropout",
     "Epoch",
     "Examples",
+    "Exponential",
+    "Finding",
+    "FlatCosine",
     "Flatten",
     "GlobalAveragePool2D",
     "GradientError",
@@ -101,6 +115,7 @@ __all__ = [
     "Huber",
     "Layer",
     "LayerNorm",
+    "LayerReport",
     "LayerStatistics",
     "LeakyReLU",
     "Loss",
@@ -111,6 +126,7 @@ __all__ = [
     "Muon",
     "Nesterov",
     "NonFiniteLoss",
+    "OneCycle",
     "Optimizer",
     "Parameter",
     "Penalty",
@@ -119,6 +135,7 @@ __all__ = [
     "Recipe",
     "Reshape",
     "Residual",
+    "Row",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -128,8 +145,10 @@ __all__ = [
     "State",
     "Statistic",
     "Step",
+    "StepDecay",
     "Summary",
     "Tanh",
+    "WarmUp",
     "batch_cuts",
     "cores",
     "correct",

@@ -7,8 +7,11 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from glob import escape
 from pathlib import Path
+from threading import get_ident
 from typing import Any
+from zlib import crc32
 
 import numpy as np
 
@@ -16,6 +19,7 @@ from core.context import Array
 from core.layer import Layer
 
 FORMAT = 1
+_KEY = "modelzoo"  # under which a file says what it is
 _DTYPES = {"F64": np.float64, "F32": np.float32, "F16": np.float16, "I64": np.int64, "I32": np.int32, "U8": np.uint8}
 
 
@@ -27,17 +31,21 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     """Replace a file as a whole: a crash leaves the old content or the new, never half of either.
 
     Written beside it under a temporary name, flushed to disk, then renamed. On Windows a file that another program
-    is reading cannot be replaced for a moment, so the rename is tried for a second.
+    is reading cannot be replaced for a moment, so the rename is tried for a second. What a writer that was killed left
+    behind is swept up by a later one.
 
     Raises OSError where the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with open(temporary, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(path)) from None  # nobody knows the temporary name
         for attempt in range(20):
             try:
                 os.replace(temporary, path)
@@ -48,6 +56,7 @@ def write_atomically(path: str | Path, content: bytes) -> None:
                 time.sleep(0.05)
     finally:
         temporary.unlink(missing_ok=True)
+    _sweep(path)
     if os.name != "nt":  # the rename itself reaches the disk with the folder
         with suppress(OSError):
             folder = os.open(path.parent, os.O_RDONLY)
@@ -57,15 +66,29 @@ def write_atomically(path: str | Path, content: bytes) -> None:
                 os.close(folder)
 
 
+def _sweep(path: Path) -> None:
+    """Remove temporary files that are an hour old: nobody is still writing them."""
+    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > 3600:
+                left.unlink()
+
+
 def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Mapping[str, Any] | None = None) -> None:
     """Write named arrays, and facts that JSON can hold, into one safetensors file, atomically.
 
-    Raises OSError where the folder cannot be written, TypeError for facts that JSON cannot hold.
+    Raises OSError where the folder cannot be written, TypeError for arrays of a type that `load_arrays` refuses,
+    TypeError or ValueError for facts that JSON cannot hold.
     """
     from safetensors.numpy import save
 
-    metadata = {"format": str(FORMAT), "facts": json.dumps(dict(facts or {}), allow_nan=False)}
-    write_atomically(path, save({k: np.ascontiguousarray(v) for k, v in arrays.items()}, metadata))
+    for name, array in arrays.items():
+        if array.dtype.type not in _DTYPES.values():
+            raise TypeError(f"{name} is {array.dtype}, a type that no model here uses")
+    # one entry of metadata: safetensors writes several in any order, and equal runs should be equal files
+    contiguous = {name: np.asarray(a, a.dtype.newbyteorder("="), order="C") for name, a in arrays.items()}
+    told = {"format": FORMAT, "checksum": _checksum(contiguous), "facts": dict(facts or {})}
+    write_atomically(path, save(contiguous, {_KEY: json.dumps(told, allow_nan=False)}))
 
 
 def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -78,33 +101,45 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"{path}: there is no such file")
     try:
+        if not path.is_file():
+            raise CheckpointError(f"{path}: there is no such file")
         with safe_open(str(path), framework="numpy") as file:
-            metadata = file.metadata() or {}
-            _check_format(path, metadata.get("format"))
+            told = _told(path, file.metadata() or {})
             foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in _DTYPES]  # noqa: SIM118
             if foreign:
                 raise CheckpointError(f"{path}: {foreign[0]} has a type that no model here uses")
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-        facts = json.loads(metadata["facts"])
     except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: the file is damaged or is not of this program ({error})") from None
-    if not isinstance(facts, dict):
-        raise CheckpointError(f"{path}: the file is damaged: its facts are not an object")
-    return arrays, facts
+    if told.get("checksum") != _checksum(arrays):
+        raise CheckpointError(f"{path}: the file is damaged: its numbers are not those that were written")
+    return arrays, told["facts"]
 
 
-def _check_format(path: Path, written: str | None) -> None:
-    if written is None or not written.isdigit():
+def _checksum(arrays: Mapping[str, Array]) -> int:
+    """CRC-32 of all names and numbers: chance damage is noticed, intent is not."""
+    total = 0
+    for name in sorted(arrays):
+        total = crc32(arrays[name].tobytes(), crc32(f"{name}{arrays[name].shape}".encode(), total))
+    return total
+
+
+def _told(path: Path, metadata: Mapping[str, str]) -> dict[str, Any]:
+    """What a file says of itself: format, checksum, facts."""
+    if _KEY not in metadata:
         raise CheckpointError(f"{path}: the file was not written by this program")
-    if int(written) > FORMAT:
+    told = json.loads(metadata[_KEY])
+    complete = isinstance(told, dict) and type(told.get("format")) is int and isinstance(told.get("facts"), dict)
+    if not complete or told["format"] < 1:
+        raise CheckpointError(f"{path}: the file is damaged: what it says of itself is incomplete")
+    if told["format"] > FORMAT:
         raise CheckpointError(
-            f"{path}: format {written} is newer than this program's {FORMAT}; use a newer version of it"
+            f"{path}: format {told['format']} is newer than this program's {FORMAT}; use a newer version of it"
         )
+    return dict(told)
 
 
 def save_weights(path: str | Path, model: Layer) -> None:
@@ -134,12 +169,15 @@ def put_weights(path: str | Path, model: Layer, arrays: Mapping[str, Array]) -> 
     if differing:
         where = "lacks" if differing[0] in named else "has an unknown"
         raise CheckpointError(f"{path}: the weights are of another model: the file {where} {differing[0]}")
+    fitting = {}
     for name, parameter in named.items():
         if arrays[name].shape != parameter.value.shape:
             raise CheckpointError(
                 f"{path}: the weights are of another model: {name} is {arrays[name].shape}, not {parameter.value.shape}"
             )
-        if not np.isfinite(arrays[name]).all():
-            raise CheckpointError(f"{path}: {name} holds numbers that are not finite")
+        with np.errstate(over="ignore"):
+            fitting[name] = arrays[name].astype(parameter.value.dtype, copy=False)
+        if not np.isfinite(fitting[name]).all():
+            raise CheckpointError(f"{path}: {name} holds numbers that are not finite in {parameter.value.dtype}")
     for name, parameter in named.items():
-        np.copyto(parameter.value, arrays[name], casting="same_kind")
+        np.copyto(parameter.value, fitting[name])

@@ -16,14 +16,15 @@ Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 _NOTHING: Array = np.empty(0)
+_ONES, _MULTIPLES = object(), object()  # names that no layer can take
 
 
 class Gradients:
     """The gradients of some parameters, as views into one flat vector in the order given.
 
     The first write of a step sets a gradient and later ones add to it, so nothing is zeroed between steps: call
-    `start`, run the passes, call `finish` (which clears the gradients that nobody wrote). Frozen parameters that
-    are not among `parameters` are left out, and what layers add for them is dropped.
+    `start`, run the passes, call `finish` (which clears the gradients that nobody wrote). What layers add for a
+    parameter that is not among them, a frozen one say, is dropped.
     """
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
@@ -95,7 +96,7 @@ class Context:
     dtype     the floating type of the model's parameters, and of every buffer
     needs_dx  whether `backward` must return the gradient of the input; may be False where nobody reads it
     saved     what `forward` left for `backward`
-    ctx[i]    the context of the i-th inner call
+    ctx[i]    the context of the i-th inner call; `inner(n)` gives the first n as a list
     """
 
     __slots__ = ("_held", "_inner", "_stream", "dtype", "grads", "needs_dx", "saved", "train")
@@ -113,14 +114,17 @@ class Context:
         self.needs_dx = True
         self.saved: tuple[Any, ...] = ()
         self._stream = stream
-        self._inner: dict[int, Context] = {}
-        self._held: dict[str, tuple[Any, Any, Array]] = {}  # name -> (view, what it was made for, flat memory)
+        self._inner: list[Context] = []
+        self._held: dict[Any, tuple[Any, Any, Array]] = {}  # name -> (view, what it was made for, flat memory)
 
     def __getitem__(self, i: int) -> Context:
-        inner = self._inner.get(i)
-        if inner is None:
-            inner = self._inner[i] = Context(self.train, self.grads, self._stream, self.dtype)
-        return inner
+        return self.inner(i + 1)[i]
+
+    def inner(self, count: int) -> list[Context]:
+        """The contexts of the first `count` inner calls, at least."""
+        while len(self._inner) < count:
+            self._inner.append(Context(self.train, self.grads, self._stream, self.dtype))
+        return self._inner
 
     @property
     def rng(self) -> np.random.Generator:
@@ -144,14 +148,18 @@ class Context:
             self.grads.add_product(parameter, a, b)
 
     def report(self, statistic: Statistic, value: Array, weight: int) -> None:
-        """Tell the loop what this pass saw of a running statistic, which it writes between steps."""
+        """Tell the loop what this pass saw of a running statistic, which it writes between steps.
+
+        weight: how many numbers the value is a mean of.
+        """
         if self.grads is not None:
             self.grads.reports.append((statistic, value.copy(), weight))
 
     def buffer(self, name: str, shape: Shape, dtype: npt.DTypeLike | None = None) -> Array:
         """The same memory at every step, in C order and with what was last left in it (zeros at first).
 
-        It grows to the largest shape seen and stays, so that a warm step allocates nothing.
+        It grows to the largest shape seen and stays, so that a warm step allocates nothing. A name keeps the dtype of
+        its first use (by default the context's).
         """
         held = self._held.get(name)
         if held is not None and held[1] == shape:
@@ -187,21 +195,21 @@ class Context:
 
     def ones(self, n: int) -> Array:
         """n ones: sums over a batch are products with them, which BLAS does fastest."""
-        held = self._held.get("ones")
+        held = self._held.get(_ONES)
         if held is not None and held[1] == n:
             view: Array = held[0]
             return view
-        view = self._hold("ones", (n,), n, None)
+        view = self._hold(_ONES, (n,), n, None)
         view.fill(1)
         return view
 
     def multiples(self, n: int, k: int) -> Array:
         """0, k, 2 k, … (n - 1) k: where the rows of a flat (n · k) array begin."""
-        held = self._held.get("multiples")
+        held = self._held.get(_MULTIPLES)
         if held is not None and held[1] == (n, k):
             view: Array = held[0]
             return view
-        view = self._hold("multiples", (n,), (n, k), np.int64)
+        view = self._hold(_MULTIPLES, (n,), (n, k), np.int64)
         view[...] = np.arange(0, n * k, k)
         return view
 
@@ -212,7 +220,7 @@ class Context:
             held = self._held[name] = make(), None, _NOTHING
         return held[0]
 
-    def _hold(self, name: str, shape: Shape, key: Any, dtype: npt.DTypeLike | None) -> Array:
+    def _hold(self, name: Any, shape: Shape, key: Any, dtype: npt.DTypeLike | None) -> Array:
         size, held = prod(shape), self._held.get(name)
         flat = held[2] if held is not None else None
         if flat is None or flat.size < size:
@@ -225,4 +233,4 @@ class Context:
     def nbytes(self) -> int:
         """The bytes held by this context and all inner ones."""
         own = sum(flat.nbytes for _, _, flat in self._held.values())
-        return own + sum(inner.nbytes for inner in self._inner.values())
+        return own + sum(inner.nbytes for inner in self._inner)

@@ -13,13 +13,14 @@ from core.parallel import even_cuts
 class Examples:
     """Inputs x (N, …), targets t (N, …), and weights (N,) where some examples count more.
 
-    A training asks for `take(rows, epoch, ctx)`. A subclass may override it to change what is seen, keyed by
-    (epoch, row), never by a clock or a generator's state, so that a resumed training sees the same.
+    `take(rows, epoch, ctx)` gives a batch, valid until the next call with that ctx. A subclass may override it to
+    augment, with randomness keyed by (a seed of its own, epoch, row), so that a resumed training sees the same.
 
     Raises ValueError where the lengths differ or there is no example.
     """
 
     def __init__(self, x: Array, t: Array, weight: Array | None = None) -> None:
+        x, t = np.asarray(x), np.asarray(t)
         if len(x) != len(t) or (weight is not None and weight.shape != (len(x),)):
             raise ValueError(
                 f"x, t and weight must hold one entry an example, but x is {x.shape}, t is {t.shape}"
@@ -35,8 +36,8 @@ class Examples:
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Array, Array, Array | None]:
         """(x, t, weight) of some rows, in the context's buffers."""
         # mode="clip" writes straight into `out`; the rows are a permutation's, hence in bounds
-        x = np.take(self.x, rows, 0, ctx.buffer("x", (len(rows), *self.x.shape[1:]), self.x.dtype), "clip")
-        t = np.take(self.t, rows, 0, ctx.buffer("t", (len(rows), *self.t.shape[1:]), self.t.dtype), "clip")
+        x = self.x.take(rows, 0, ctx.buffer("x", (len(rows), *self.x.shape[1:]), self.x.dtype), "clip")
+        t = self.t.take(rows, 0, ctx.buffer("t", (len(rows), *self.t.shape[1:]), self.t.dtype), "clip")
         return x, t, None if self.weight is None else self.weight[rows]
 
     def fingerprint(self) -> str:
@@ -53,7 +54,7 @@ def epoch_order(n: int, seed: int, epoch: int) -> Array:
     return np.random.Generator(np.random.SFC64([seed, epoch, n])).permutation(n)
 
 
-def batch_cuts(n: int, batch_size: int) -> list[tuple[int, int]]:
+def batch_cuts(n: int, batch_size: int) -> tuple[tuple[int, int], ...]:
     """The batches of an epoch as stretches of its order: of one size but for one example, none above batch_size.
 
     There is no small last batch, whose noisy gradient would count as much as a full one.

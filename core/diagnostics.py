@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 import numpy as np
 
 from core.context import Array, Context, Gradients
-from core.layer import Layer, dtype_of
-from core.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softplus, Tanh
+from core.layer import Layer, check_input, dtype_of
+from core.layers.activations import ReLU, Sigmoid, Tanh
 from core.losses import Loss
 from core.observe import inner_layers, observe
 
@@ -50,7 +51,8 @@ def layer_statistics(model: Layer, grads: Gradients) -> list[LayerStatistics]:
     together: dict[str, list[tuple[Array, Array]]] = {}
     for name, parameter in model.named_parameters():
         if parameter in grads:
-            together.setdefault(name.rpartition(".")[0], []).append((grads[parameter], parameter.value))
+            layer = name.rpartition(".")[0] or type(model).__name__
+            together.setdefault(layer, []).append((grads[parameter], parameter.value))
     return [
         LayerStatistics(name, rms(*(g for g, _ in pairs)), rms(*(w for _, w in pairs)))
         for name, pairs in together.items()
@@ -87,11 +89,13 @@ class LayerReport:
     weight_gradient: float | None
 
 
+@np.errstate(all="ignore")  # what overflows shows in the report
 def inspect(model: Layer, loss: Loss, x: Array, t: Array, *, seed: int = 0) -> list[LayerReport]:
     """Run one batch forward and backward, and report on each layer, in the order of the pass. Nothing is changed.
 
     Raises ValueError where x and t do not fit the model.
     """
+    check_input(x, model)
     outputs: list[dict[str, Any]] = []
     arrived: dict[str, float] = {}
 
@@ -122,7 +126,9 @@ def inspect(model: Layer, loss: Loss, x: Array, t: Array, *, seed: int = 0) -> l
 
 
 def _activity(layer: Layer, y: Array) -> dict[str, Any]:
-    silent = (y == 0).reshape(len(y), y.shape[1] if y.ndim > 1 else 1, -1)
+    silent = y == 0
+    units = 1 if y.ndim == 4 else y.ndim - 1  # the axis of channels, or of features
+    others = tuple(axis for axis in range(y.ndim) if axis != units)
     flat = 0.0
     if isinstance(layer, Sigmoid | Tanh):
         slope = y * (1 - y) * 4 if isinstance(layer, Sigmoid) else 1 - y * y  # 1 where steepest
@@ -132,13 +138,12 @@ def _activity(layer: Layer, y: Array) -> dict[str, Any]:
         "mean": float(y.mean()),
         "deviation": float(y.std()),
         "zeros": float(silent.mean()),
-        "dead": float(silent.all(axis=(0, 2)).mean()) if isinstance(layer, _RECTIFIERS) else 0.0,
+        "dead": float(silent.all(axis=others).mean()) if isinstance(layer, _RECTIFIERS) else 0.0,
         "saturated": flat,
     }
 
 
 _RECTIFIERS = (ReLU,)
-_ACTIVATIONS = (ReLU, LeakyReLU, ELU, GELU, SiLU, Sigmoid, Softplus, Tanh)
 
 
 @dataclass(frozen=True)
@@ -155,13 +160,17 @@ def diagnose(reports: Iterable[LayerReport]) -> list[Finding]:
     """Name the layers that suffer, by these rules of thumb:
 
     vanishing   the gradient arriving at a layer is under a thousandth of the one arriving at the last layer
-    exploding   it is over a thousand times as large
+    exploding   it is over a thousand times as large, or an output is not finite
     dead        over half of a rectifier's units are 0 for every example
     saturated   over half of a sigmoid's or tanh's outputs are on its flat ends
 
     Of a run of vanishing or exploding layers, the one nearest to the input is named: there it is worst.
     """
     reports = list(reports)
+    smaller = "draw smaller weights (He, Glorot), clip the gradient's norm, or lower the learning rate"
+    overflowing = next((r for r in reports if not isfinite(r.mean)), None)
+    if overflowing is not None:
+        return [Finding(overflowing.name, "exploding", "its output is not finite", smaller)]
     findings: list[Finding] = []
     last = next((r.gradient for r in reversed(reports) if r.gradient > 0), 0.0)
     learning = [r for r in reports if r.weight_gradient is not None]
@@ -177,15 +186,9 @@ def diagnose(reports: Iterable[LayerReport]) -> list[Finding]:
                     "use ReLU with He initialization, normalisation, or residual paths; or fewer layers",
                 )
             )
-        if ratio > 1e3:
-            findings.append(
-                Finding(
-                    first.name,
-                    "exploding",
-                    f"its gradient is {ratio:.1e} times the last layer's",
-                    "draw smaller weights (He, Glorot), clip the gradient's norm, or lower the learning rate",
-                )
-            )
+        if not ratio <= 1e3:
+            evidence = f"its gradient is {ratio:.1e} times the last layer's"
+            findings.append(Finding(first.name, "exploding", evidence, smaller))
     for r in reports:
         if r.dead > 0.5:
             remedy = "lower the learning rate, use LeakyReLU, or start from He initialization"

@@ -18,13 +18,14 @@ Metric = Callable[[Array, Array], float]
 
 
 def predict(model: Layer, x: Array, *, micro_batch: int = 256, threads: int = 1) -> Array:
-    """The outputs of a model for x (N, …): a new array (N, …).
+    """The outputs of a model for x (N, …), as when serving (no dropout, running statistics): a new array (N, …).
 
     Large inputs are cut into micro-batches, so memory stays bounded; threads share the model, which a pass never
     writes, and the cut does not depend on them. Where other threads train or serve, leave `threads` at 1.
 
-    Raises ValueError where x has another floating type than the model.
+    Raises ValueError where x has another floating type than the model, or a shape that a layer refuses.
     """
+    x = np.asarray(x)
     check_input(x, model)
     cuts = even_cuts(len(x), max(1, -(-len(x) // micro_batch)))
     first = model.forward(x[slice(*cuts[0])], Context(dtype=dtype_of(model)))
@@ -34,6 +35,7 @@ def predict(model: Layer, x: Array, *, micro_batch: int = 256, threads: int = 1)
     return y
 
 
+@np.errstate(all="ignore")  # what overflows shows in the result
 def evaluate(
     model: Layer,
     data: Examples,
@@ -43,22 +45,27 @@ def evaluate(
     micro_batch: int = 256,
     threads: int = 1,
 ) -> dict[str, float]:
-    """{"loss": …, and each metric}: means over the examples; the loss is weighted as in training."""
+    """{"loss": …, and each metric}, as when serving: means over the examples.
+
+    The loss is weighted as in training; metrics count every example once.
+
+    Raises ValueError where data and model do not fit.
+    """
     outputs = predict(model, data.x, micro_batch=micro_batch, threads=threads)
     total = loss.total_weight(data.t, data.weight)
-    value, _ = loss(outputs, data.t, 1 / total, Context(dtype=outputs.dtype), data.weight)
+    value, _ = loss(outputs, data.t, 1 / total if total else 0.0, Context(dtype=outputs.dtype), data.weight)
     return {"loss": value} | {
         name: float(metric(outputs, data.t)) / len(data) for name, metric in (metrics or {}).items()
     }
 
 
 def correct(outputs: Array, t: Array) -> float:
-    """How many rows have their largest output at the target: the metric behind an accuracy."""
+    """outputs (N, K)   t (N,) → how many rows have their largest output at the target: the metric behind an accuracy"""
     return float((outputs.argmax(axis=-1) == t).sum())
 
 
 def _over_parts(
-    run: Callable[[Context, int, int], None], model: Layer, cuts: list[tuple[int, int]], threads: int
+    run: Callable[[Context, int, int], None], model: Layer, cuts: tuple[tuple[int, int], ...], threads: int
 ) -> None:
     """Call run(ctx, start, stop) for every cut, a context a thread."""
     hands = max(1, min(threads, len(cuts)))

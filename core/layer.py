@@ -54,9 +54,11 @@ class Layer:
     """
 
     def forward(self, x: Array, ctx: Context) -> Array:
+        """x → y; saves in ctx what `backward` needs."""
         raise NotImplementedError
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
+        """dy, shaped as y → dx, shaped as x; adds the parameters' gradients to ctx. None only if not ctx.needs_dx."""
         raise NotImplementedError
 
     def flops(self, x: Shape, y: Shape) -> int:
@@ -80,7 +82,7 @@ class Layer:
         return [parameter for parameter in self.parameters() if not parameter.frozen]
 
     def freeze(self, frozen: bool = True) -> None:
-        """Leave this layer's parameters alone in training (and its running statistics); `freeze(False)` undoes it."""
+        """Let training leave this layer's parameters and running statistics as they are; `freeze(False)` undoes it."""
         for parameter in self.parameters():
             parameter.frozen = frozen or isinstance(parameter, Statistic)
 

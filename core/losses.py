@@ -16,17 +16,26 @@ _UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 
 class Loss:
-    """value = scale · Σ_n weight_n · loss(y_n, t_n), and its gradient dy, of the shape of y."""
+    """value = scale · Σ_n weight_n · loss(y_n, t_n), and its gradient"""
 
     class_weights: Array | None = None
 
     def __call__(
         self, y: Array, t: Array, scale: float, ctx: Context, weight: Array | None = None
     ) -> tuple[float, Array]:
+        """(value, dy) for outputs y (N, …), targets t and weight (N,); both times `scale`.
+
+        dy has the shape of y, and is valid until the next call with this ctx.
+
+        Raises ValueError where shapes or targets do not fit.
+        """
         raise NotImplementedError
 
     def total_weight(self, t: Array, weight: Array | None = None) -> float:
-        """What the scale of a batch is one over: the sum of its weights, class weights included."""
+        """What the scale of a batch is one over: the sum of its weights, class weights included.
+
+        The loop asks only where there are weights of examples or of classes; else it is the number of examples.
+        """
         return float(len(t)) if weight is None else float(weight.sum(dtype=np.float64))
 
 
@@ -36,7 +45,7 @@ class SoftmaxCrossEntropy(Loss):
     z (N, K) logits   t (N,) integers in [0, K)   weight (N,)
 
     q puts 1 on the target; with label smoothing ε (Szegedy et al., 2016), 1 − ε on the target and ε / K everywhere.
-    With class weights w, each −ln p_k counts w_k times, and the total weight of a batch is Σ_n w_{t_n}.
+    With class weights w, each −ln p_k counts w_k times, and the total weight of a batch is Σ_n w_{t_n}. (Bridle, 1990)
 
     Raises ValueError for targets out of range.
     """
@@ -45,11 +54,12 @@ class SoftmaxCrossEntropy(Loss):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label smoothing is from 0 up to, not including, 1; not {label_smoothing}")
         self.label_smoothing = label_smoothing
-        self.class_weights = None if class_weights is None else np.asarray(class_weights, np.float64)
+        self.class_weights = _class_weights(class_weights)
 
     def total_weight(self, t: Array, weight: Array | None = None) -> float:
         if self.class_weights is None:
             return super().total_weight(t, weight)
+        _check_classes(t, len(t), len(self.class_weights))
         each = self.class_weights[t]
         return float(each.sum() if weight is None else (each * weight).sum())
 
@@ -78,6 +88,8 @@ class SoftmaxCrossEntropy(Loss):
         self, z: Array, t: Array, at: Array, scale: float, ctx: Context, weight: Array | None
     ) -> tuple[float, Array]:
         n, k = z.shape
+        if self.class_weights is not None and len(self.class_weights) != k:
+            raise ValueError(f"there are {len(self.class_weights)} class weights, but the model has {k} outputs")
         p = np.exp(z, out=ctx.buffer("p", (n, k)))
         total = np.add.reduce(p, axis=1, keepdims=True, out=ctx.buffer("column", (n, 1)))
         p /= total
@@ -96,14 +108,28 @@ class SoftmaxCrossEntropy(Loss):
         return value * scale, z
 
 
+def _class_weights(weights: Sequence[float] | None) -> Array | None:
+    if weights is None:
+        return None
+    each = np.asarray(weights, np.float64)
+    if not (np.isfinite(each).all() and (each >= 0).all()):
+        raise ValueError(f"class weights are finite numbers from 0 up, not {tuple(weights)}")
+    return each
+
+
 def _flat_index(t: Array, n: int, k: int, ctx: Context) -> Array:
     """Where the targets stand in the flat (N · K) array."""
+    _check_classes(t, n, k)
+    rows = ctx.multiples(n, k)
+    return np.add(rows, t, out=ctx.buffer("at", (n,), np.int64))
+
+
+def _check_classes(t: Array, n: int, k: int) -> None:
+    """Refuse targets that are not n integers in [0, k)."""
     if t.shape != (n,) or t.dtype.kind not in "iu":
         raise ValueError(f"for logits of shape {(n, k)} the targets are {n} integers, not {t.dtype} {t.shape}")
     if n and np.maximum.reduce(t.view(_UNSIGNED[t.itemsize])) >= k:  # seen as unsigned, a negative is enormous
         raise ValueError(f"the targets run from {t.min()} to {t.max()}, but the model has {k} outputs")
-    rows = ctx.multiples(n, k)
-    return np.add(rows, t, out=ctx.buffer("at", (n,), np.int64))
 
 
 class _Elementwise(Loss):
@@ -130,7 +156,7 @@ class _Elementwise(Loss):
 
 
 def _in_shape(t: Array, y: Array) -> Array:
-    if t.size != y.size or len(t) != len(y):
+    if t.shape[:1] != y.shape[:1] or [n for n in t.shape if n > 1] != [n for n in y.shape if n > 1]:
         raise ValueError(f"the targets have shape {t.shape}, the outputs {y.shape}")
     return t.reshape(y.shape)  # (N,) for (N, 1)
 
@@ -142,6 +168,8 @@ class BinaryCrossEntropy(_Elementwise):
 
     Computed as max(z, 0) − t z + ln(1 + e^−|z|), which never overflows. With label smoothing ε, t becomes
     (1 − ε) t + ε / 2. Class weights (w_0, w_1) multiply the two terms.
+
+    Raises ValueError for targets out of range.
     """
 
     def __init__(self, *, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
@@ -150,7 +178,7 @@ class BinaryCrossEntropy(_Elementwise):
         if class_weights is not None and len(class_weights) != 2:
             raise ValueError(f"binary class weights are two numbers, not {len(class_weights)}")
         self.label_smoothing = label_smoothing
-        self.class_weights = None if class_weights is None else np.asarray(class_weights, np.float64)
+        self.class_weights = _class_weights(class_weights)
 
     def total_weight(self, t: Array, weight: Array | None = None) -> float:
         if self.class_weights is None:
@@ -160,6 +188,8 @@ class BinaryCrossEntropy(_Elementwise):
         return float(each.sum() if weight is None else (each * weight).sum())
 
     def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
+        if t.size and not (t.min() >= 0 and t.max() <= 1):
+            raise ValueError(f"the targets of a binary loss lie from 0 to 1, but run from {t.min()} to {t.max()}")
         soft = np.multiply(t, 1 - self.label_smoothing, out=ctx.like("soft", y))
         soft += self.label_smoothing / 2
         np.abs(y, out=dy)
@@ -188,7 +218,12 @@ class BinaryCrossEntropy(_Elementwise):
 
 
 class MeanSquaredError(_Elementwise):
-    """loss = mean over the outputs of (y − t)²      dy = 2 (y − t) / O      (Gauss, 1809)"""
+    """loss = mean over the O outputs of an example of (y − t)²      dy = 2 (y − t) / O      (Gauss, 1809)
+
+    y (N, …)   t of the same size   weight (N,)
+
+    Raises ValueError where the shapes differ.
+    """
 
     def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
         np.subtract(y, t, out=dy)
@@ -197,7 +232,12 @@ class MeanSquaredError(_Elementwise):
 
 
 class MeanAbsoluteError(_Elementwise):
-    """loss = mean over the outputs of |y − t|      dy = sign(y − t) / O"""
+    """loss = mean over the O outputs of an example of |y − t|      dy = sign(y − t) / O      (Boscovich, 1757)
+
+    y (N, …)   t of the same size   weight (N,)
+
+    Raises ValueError where the shapes differ.
+    """
 
     def terms(self, y: Array, t: Array, value: Array, dy: Array, ctx: Context) -> None:
         np.subtract(y, t, out=dy)
@@ -206,9 +246,11 @@ class MeanAbsoluteError(_Elementwise):
 
 
 class Huber(_Elementwise):
-    """loss = mean of ½ e² where |e| ≤ δ, else δ (|e| − ½ δ),  e = y − t      dy = clip(e, −δ, δ) / O
+    """loss = mean over the O outputs of ½ e² where |e| ≤ δ, else δ (|e| − ½ δ),  e = y − t      dy = clip(e, −δ, δ) / O
 
-    (Huber, 1964)
+    y (N, …)   t of the same size   weight (N,)      (Huber, 1964)
+
+    Raises ValueError where the shapes differ, or δ is not positive.
     """
 
     def __init__(self, delta: float = 1.0) -> None:

@@ -36,7 +36,11 @@ class Optimizer:
         return self.schedule(step)
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int, scratch: Array) -> None:
-        """Change w and the slots in place; g is left as it is; scratch has the shape of w, and any content."""
+        """Change w and the slots in place, and leave g as it is.
+
+        w is any stretch (n,) of the parameters, or a matrix where `takes_matrix`; g, scratch (of any content) and the
+        slots have its shape; t is 1 at the first update.
+        """
         raise NotImplementedError
 
     def takes_matrix(self, shape: tuple[int, ...]) -> bool:
@@ -127,7 +131,8 @@ class RMSprop(Optimizer):
 class Adam(Optimizer):
     """m ← β₁ m + (1 − β₁) g      v ← β₂ v + (1 − β₂) g²      w ← w − lr m̂ / (√v̂ + ε)      (Kingma & Ba, 2015)
 
-    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) undo the start from zero. Both corrections are folded into lr and ε.
+    m̂ = m / (1 − β₁ᵗ) and v̂ = v / (1 − β₂ᵗ) undo the start from zero. The slots hold m / (1 − β₁) and v / (1 − β₂): all
+    four constants are folded into lr and ε, which saves two passes over the memory.
     """
 
     slots = ("m", "v")
@@ -147,18 +152,16 @@ class Adam(Optimizer):
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int, scratch: Array) -> None:
         m, v = slots["m"], slots["v"]
         beta1, beta2 = self.betas
-        correction = sqrt(1 - beta2**t)
-        np.subtract(g, m, out=scratch)
-        np.multiply(scratch, 1 - beta1, out=scratch)
-        np.add(m, scratch, out=m)  # m + (1 − β₁)(g − m)
+        spread = sqrt((1 - beta2**t) / (1 - beta2))
+        np.multiply(m, beta1, out=m)
+        np.add(m, g, out=m)
         np.multiply(g, g, out=scratch)
-        np.subtract(scratch, v, out=scratch)
-        np.multiply(scratch, 1 - beta2, out=scratch)
+        np.multiply(v, beta2, out=v)
         np.add(v, scratch, out=v)
         np.sqrt(v, out=scratch)
-        np.add(scratch, self.epsilon * correction, out=scratch)
+        np.add(scratch, self.epsilon * spread, out=scratch)
         np.divide(m, scratch, out=scratch)
-        np.multiply(scratch, lr * correction / (1 - beta1**t), out=scratch)
+        np.multiply(scratch, lr * spread * (1 - beta1) / (1 - beta1**t), out=scratch)
         np.subtract(w, scratch, out=w)
 
 

@@ -7,16 +7,19 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from types import TracebackType
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 Job = Callable[[], object]
 
 
-def even_cuts(n: int, parts: int) -> list[tuple[int, int]]:
+@lru_cache(1024)
+def even_cuts(n: int, parts: int) -> tuple[tuple[int, int], ...]:
     """Cut range(n) into `parts` stretches whose lengths differ by one at most."""
-    return [(n * i // parts, n * (i + 1) // parts) for i in range(parts)]
+    return tuple((n * i // parts, n * (i + 1) // parts) for i in range(parts))
 
 
 def cores() -> int:
@@ -63,8 +66,9 @@ class Crew:
 
 
 def _each(jobs: Sequence[Job]) -> None:
-    for job in jobs:
-        job()
+    with np.errstate(all="ignore"):  # NumPy's settings belong to a thread; whoever asked looks at the result
+        for job in jobs:
+            job()
 
 
 @contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from math import inf
 from typing import Any
 
 import numpy as np
@@ -23,11 +24,13 @@ class State:
     not copies) and `facts()` numbers that go through JSON unharmed. `State(arrays, facts)`, given to `fit` with the
     same model, optimizer, data and recipe, goes on from there.
 
+    Raises ValueError for facts that make no sense.
+
     epoch, batch, step   epochs finished, batches finished in this epoch, updates made
     """
 
     def __init__(self, arrays: Mapping[str, Array] | None = None, facts: Facts | None = None) -> None:
-        facts = facts or {}
+        facts = _checked(facts or {})
         self._saved = dict(arrays or {})
         self.epoch: int = facts.get("epoch", 0)
         self.batch: int = facts.get("batch", 0)
@@ -68,7 +71,7 @@ class State:
         """{"weights/NAME", "slots/SLOT/NAME", "average/NAME", "best/NAME": views}"""
         vectors = {"weights": self._flat.vector, "average": self.average, "best": self.best}
         vectors |= {f"slots/{name}": vector for name, vector in self.slots.items()}
-        return {
+        return {f"weights/{name}": value for name, value in self._flat.frozen.items()} | {
             f"{kind}/{name}": view
             for kind, vector in vectors.items()
             if vector is not None
@@ -76,6 +79,7 @@ class State:
         }
 
     def facts(self) -> Facts:
+        """Position, best score, and the sums of the epoch so far, as JSON can hold them."""
         return {
             "epoch": self.epoch,
             "batch": self.batch,
@@ -110,7 +114,7 @@ class State:
 
     def judge(self, score: float) -> bool:
         """Whether a score (more is better) is the best so far; the weights of the best are kept."""
-        if self.best_score is not None and not score > self.best_score:
+        if not score > (-inf if self.best_score is None else self.best_score):  # what is not a number is never best
             return False
         self.best_score, self.best_epoch = score, self.epoch - 1
         if self.best is not None:
@@ -137,9 +141,26 @@ class State:
     def result(self) -> dict[str, Array]:
         """{name: weights} a training that ended now would end with: the best, else averaged, else last ones."""
         vectors = (self.best if self.best_score is not None else None, self.average, self._flat.vector)
-        return self._flat.named(next(vector for vector in vectors if vector is not None))
+        return self._flat.frozen | self._flat.named(next(vector for vector in vectors if vector is not None))
 
     def finish(self) -> None:
         """Give the model its result."""
+        result = self.result()
         for name, view in self._flat.named(self._flat.vector).items():
-            np.copyto(view, self.result()[name])
+            np.copyto(view, result[name])
+
+
+def _checked(facts: Facts) -> Facts:
+    """Refuse facts that no `State.facts` gave: they may come from a file."""
+    counts = [facts.get(name, 0) for name in ("epoch", "batch", "step")]
+    numbers = facts.get("sums", {})
+    if (
+        any(type(count) is not int or count < 0 for count in counts)
+        or type(facts.get("best_epoch", -1)) is not int
+        or not isinstance(facts.get("best_score"), float | None)
+        or not isinstance(numbers, dict)
+        or not all(isinstance(number, float) for number in numbers.values())
+        or (numbers and not numbers.keys() >= set(_SUMS))
+    ):
+        raise ValueError("the saved state is damaged: its position makes no sense")
+    return facts

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from core.context import Array, Context, Gradients, Shape
-from core.layer import Layer, Statistic, dtype_of
+from core.layer import Layer, Parameter, Statistic, dtype_of
 from core.observe import inner_layers, observe
 from core.optimizers import Optimizer
 from core.trainer import Recipe
@@ -28,7 +28,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Summary:
-    """Rows in the order of the pass, and what a training holds in memory, in bytes.
+    """Rows in the order of the pass, and what the arrays of a training hold in memory, in bytes.
 
     weights       parameters, running statistics, and the copies that averaging and patience keep
     gradients     one a lane
@@ -96,14 +96,14 @@ def summary(
     recipe = recipe or Recipe()
     x = np.zeros((8, *shape), dtype_of(model) if dtype is None else dtype)
     rows: list[Row] = []
-    seen: set[str] = set()
+    seen: set[Parameter] = set()  # a layer used twice has its parameters once
 
     def watch(name: str, layer: Layer, way: str, given: Array, made: Array | None) -> None:
         if way == "forward" and made is not None and not inner_layers(layer):
-            count = 0 if name in seen else sum(p.value.size for p in layer.parameters() if not isinstance(p, Statistic))
+            own = [p for p in layer.parameters() if not isinstance(p, Statistic) and p not in seen]
             flops = layer.flops((1, *given.shape[1:]), (1, *made.shape[1:]))
-            rows.append(Row(name, repr(layer), made.shape[1:], count, flops))
-            seen.add(name)
+            rows.append(Row(name, repr(layer), made.shape[1:], sum(p.value.size for p in own), flops))
+            seen.update(own)
 
     observe(model, watch).forward(x, Context(dtype=dtype_of(model)))
     per_lane = -(-recipe.batch_size // recipe.lanes)
@@ -111,13 +111,14 @@ def summary(
     held = _extrapolate(model, x, -(-per_lane // pieces))
     size = np.dtype(dtype_of(model)).itemsize
     learning = sum(p.value.size for p in model.trainable()) * size
+    matrices = [p for p in model.trainable() if optimizer is not None and optimizer.takes_matrix(p.value.shape)]
     copies = 1 + (recipe.average > 0) + (recipe.patience > 0)
     slots = len(optimizer.slots) if optimizer is not None else 0
     return Summary(
         rows=tuple(rows),
         weights=sum(p.value.nbytes for p in model.parameters()) * copies,
         gradients=learning * recipe.lanes * (2 if pieces > 1 else 1),
-        slots=slots * learning + min(learning, CHUNK * size),
+        slots=slots * learning + max([min(learning, CHUNK * size), *(p.value.nbytes for p in matrices)]),
         activations=held * recipe.lanes,
     )
 

@@ -35,21 +35,24 @@ class Recipe:
                    the time and never the bits
     micro_batch    examples that go through the model at once: a lane runs its share in pieces of this size at most
     blas_threads   threads of BLAS in a one-lane training (with more lanes, each has one)
-    l1, l2         penalties on the weights (`Penalty`)
+    l1             strength of the penalty l1 · Σ |w| on the weights; 0: off
+    l2             strength of the penalty ½ l2 · Σ w² on the weights; 0: off
     clip_norm      the gradient is scaled down to this length where it is longer (Pascanu et al., 2013); 0: off
     clip_value     each element of the gradient is cut to ± this; 0: off
     average        decay of a running average of the weights, with which validation and the end result are computed
                    (Polyak & Juditsky, 1992), .999 say; 0: off
     patience       stop after so many epochs without a better validation, and go back to the best weights; 0: never
     monitor        what must get better: "loss", or a metric, of which more is better
-    seed           of the order of examples, of dropout and of augmentation
+    seed           chooses the order of the examples, what dropout drops, and how examples are augmented
+
+    Raises ValueError for a value out of range.
     """
 
     epochs: int = 10
     batch_size: int = 128
     lanes: int = 1
     micro_batch: int = 128
-    blas_threads: int = 2
+    blas_threads: int = 1
     l1: float = 0.0
     l2: float = 0.0
     clip_norm: float = 0.0
@@ -60,10 +63,11 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lanes", "micro_batch", "blas_threads"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is a whole number from 1 up, not {getattr(self, name)}")
-        for name in ("clip_norm", "clip_value", "patience", "seed"):
+        for name in ("epochs", "batch_size", "lanes", "micro_batch", "blas_threads", "patience", "seed"):
+            value, least = getattr(self, name), int(name not in ("patience", "seed"))
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"{name} is a whole number from {least} up, not {value}")
+        for name in ("clip_norm", "clip_value"):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
                 raise ValueError(f"{name} is a finite number from 0 up, not {getattr(self, name)}")
         if not 0 <= self.average < 1:
@@ -116,17 +120,22 @@ def fit(
 ) -> Iterator[Step | Epoch]:
     """Train a model in place; yields a `Step` after every update and an `Epoch` after each epoch.
 
+    Nothing happens until it is iterated. `metrics` are sums over examples, such as `correct`, which the loop divides.
+    The loss told is that of the data: L1 and L2 act on the gradient, and are not in it.
+
     Whoever iterates may print, draw, save `state`, or stop, between any two. A `state` that was loaded goes on where
     it was saved, to the same bits. At the end the model has its last weights; averaged ones where the recipe averages;
     the best ones where it has patience.
 
     threads: how many run the lanes (default: what the machine has); they change the time, never the result.
 
-    Raises NonFiniteLoss where the loss is not a number, before the update, so the weights are the last ones that
-    worked; ValueError where input, targets, state and model do not fit together.
+    Raises NonFiniteLoss where the loss is not a number, before the update, so the weights are those from before the
+    step; ValueError where input, targets, state and model do not fit together.
     """
     if recipe.patience and validation is None:
         raise ValueError("patience needs validation data: there is nothing to get better")
+    if validation is not None and recipe.monitor not in {"loss", *(metrics or {})}:
+        raise ValueError(f"{recipe.monitor} cannot be monitored: there is loss, {', '.join(metrics or {})}")
     check_input(data.x, model)
     threads = max(1, cores() if threads is None else threads)
     state = State() if state is None else state
@@ -167,18 +176,17 @@ def _epoch(
         if weighted:
             total = loss.total_weight(data.t[rows], None if data.weight is None else data.weight[rows])
         scale = 1 / total if total else 0.0
-        shares = even_cuts(stop - start, len(lanes))
-        crew.run(
-            [
-                partial(lane.run, rows[a:b], scale, state.epoch, state.step)
-                for lane, (a, b) in zip(lanes, shares, strict=True)
-            ]
-        )
-        value = sum(lane.value for lane in lanes)
-        if not isfinite(value):
-            raise _nonfinite(lanes, state)
-        lr = update.step(state.step, crew)
-        _move_statistics(lanes)
+        jobs = [
+            partial(lane.run, rows[a:b], scale, state.epoch, state.step)
+            for lane, (a, b) in zip(lanes, even_cuts(stop - start, len(lanes)), strict=True)
+        ]
+        with np.errstate(all="ignore"):  # what overflows shows in the loss
+            crew.run(jobs)
+            value = sum(lane.value for lane in lanes)
+            if not isfinite(value):
+                raise _nonfinite(lanes, state)
+            _move_statistics(lanes)  # first: the update averages them with the weights
+            lr = update.step(state.step, crew)
         sums = {name: sum(lane.sums[name] for lane in lanes) for name in lanes[0].sums}
         state.advance(value * total, total, sums, stop - start, perf_counter() - began)
         means = {name: value / (stop - start) for name, value in sums.items()}
@@ -266,7 +274,6 @@ class Lane:
             )
         return self._made
 
-    @np.errstate(all="ignore")  # the loop looks at the loss instead
     def run(self, rows: Array, scale: float, epoch: int, step: int) -> None:
         """Forward, loss, backward over this lane's share of a batch."""
         self.share = rows, scale, epoch, step

@@ -26,6 +26,7 @@ class FlatParameters:
     names       their names, in the order of the vector: those that learn, grouped by how they are updated (matrices
                 whole, weights, biases; by learning-rate factor), then running statistics
     trainable   those that learn, in order; they fill vector[:learning]
+    frozen      {name: value} of those that do neither, which stay where they are
     """
 
     def __init__(self, model: Layer, optimizer: Optimizer) -> None:
@@ -33,6 +34,7 @@ class FlatParameters:
         self.optimizer = optimizer
         learning = sorted((pair for pair in named if not pair[1].frozen), key=lambda pair: self._group(pair[1]))
         observed = [pair for pair in named if isinstance(pair[1], Statistic)]
+        self.frozen = {name: p.value for name, p in named if p.frozen and not isinstance(p, Statistic)}
         self.names = [name for name, _ in learning + observed]
         self.parameters = [parameter for _, parameter in learning + observed]
         self.trainable = self.parameters[: len(learning)]
@@ -78,11 +80,11 @@ class FlatParameters:
         return [
             (start + a, start + b, p)
             for start, stop, p in runs
-            for a, b in ([(0, stop - start)] if self.optimizer.takes_matrix(p.value.shape) else _chunks(stop - start))
+            for a, b in (((0, stop - start),) if self.optimizer.takes_matrix(p.value.shape) else _chunks(stop - start))
         ]
 
 
-def _chunks(n: int) -> list[tuple[int, int]]:
+def _chunks(n: int) -> tuple[tuple[int, int], ...]:
     return even_cuts(n, max(1, -(-n // CHUNK)))
 
 
@@ -192,7 +194,6 @@ class Update:
         if self.clip_norm:
             chunk.squares = float(np.dot(g.reshape(-1), g.reshape(-1)))
 
-    @np.errstate(all="ignore")  # what overflows shows in the next loss, which the loop checks
     def _apply(self, chunk: _Chunk, lr: float, t: int, scale: float) -> None:
         if not self.clip_norm:
             self._gather(chunk)

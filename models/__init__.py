@@ -18,6 +18,8 @@ from models.cnn import cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
 
+__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "softmax_regression"]
+
 Builder = Callable[..., Sequential]
 
 ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn)}

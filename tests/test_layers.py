@@ -187,7 +187,7 @@ def test_another_batch_size_leaves_no_trace(case):
     ctx = Context(True, grads, stream(), np.float64)
     pass_over(np.concatenate([x, x + 1]), ctx)
     ctx._stream = stream()  # the same draws again
-    for inner in ctx._inner.values():
+    for inner in ctx._inner:
         inner._stream = ctx._stream
     for now, then in zip(pass_over(x[:3], ctx), fresh, strict=True):
         np.testing.assert_array_equal(now, then)

@@ -31,19 +31,28 @@ MNIST = Task(
     entries={
         "softmax_regression": Entry(
             {"inputs": 784, "outputs": 10},
-            Recipe(epochs=12, batch_size=128, lr=5e-3, schedule="cosine", lanes=1, blas_threads=1),
+            Recipe(epochs=12, lr=5e-3, schedule="cosine", validation=0.05, blas_threads=1),
         ),
         "mlp": Entry(
             {"inputs": 784, "outputs": 10, "hidden": (256, 128)},
-            Recipe(epochs=15, batch_size=128, lr=2e-3, dropout=0.2),
+            Recipe(epochs=15, lr=2e-3, dropout=0.2, validation=0.05, lanes=2),
         ),
         "lenet5": Entry(
             {"outputs": 10},
-            Recipe(epochs=12, batch_size=128, lr=3e-3, lanes=2, micro_batch=64),
+            Recipe(
+                epochs=16,
+                lr=3e-3,
+                optimizer="adamw",
+                weight_decay=0.1,
+                dropout=0.2,
+                validation=0.05,
+                lanes=2,
+                micro_batch=64,
+            ),
         ),
         "cnn": Entry(
-            {"outputs": 10},
-            Recipe(epochs=8, batch_size=128, lr=4e-3, dropout=0.3, lanes=2, micro_batch=32),
+            {"outputs": 10, "hidden": (128,)},
+            Recipe(epochs=8, lr=3e-3, dropout=0.3, validation=0.05, lanes=2, micro_batch=32),
         ),
     },
     loss=loss,

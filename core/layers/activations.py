@@ -29,7 +29,10 @@ class ReLU(Layer):
 
 
 class LeakyReLU(Layer):
-    """y = max(x, a x), 0 ≤ a < 1      dx = dy where x > 0, else a dy      (Maas et al., 2013)"""
+    """y = max(x, a x), 0 ≤ a < 1      dx = dy where x > 0, else a dy      (Maas et al., 2013)
+
+    Raises ValueError for a slope a outside [0, 1).
+    """
 
     def __init__(self, slope: float = 0.01) -> None:
         if not 0 <= slope < 1:

@@ -11,7 +11,9 @@ from core.layer import Layer
 class Concat(Layer):
     """y = [f_1(x), f_2(x), …] along an axis: features (…, F) or, with axis 1, channels (N, C, H, W)
 
-    dx = Σ f_i'ᵀ dy_i, dy_i the share of dy that belongs to f_i
+    x as every f_i takes it   y with the sum of their sizes along the axis
+
+    dx = Σ f_i'ᵀ dy_i, dy_i the share of dy that belongs to f_i      (Szegedy et al., 2015)
 
     Raises ValueError where the outputs differ in another axis.
     """

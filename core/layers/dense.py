@@ -16,7 +16,7 @@ class Dense(Layer):
 
     dW = xᵀ dy      db = Σ dy      dx = dy Wᵀ      (Rumelhart, Hinton & Williams, 1986)
 
-    Raises ValueError when the last axis of x is not I.
+    Raises ValueError when the last axis of x is not I, or its type is not the weights'.
     """
 
     def __init__(
@@ -35,6 +35,8 @@ class Dense(Layer):
         weight = self.weight.value
         if x.shape[-1] != len(weight):
             raise ValueError(f"Dense takes {len(weight)} inputs, but x has shape {x.shape}")
+        if x.dtype != weight.dtype:
+            raise ValueError(f"Dense has weights of {weight.dtype}, but x is {x.dtype}: convert x")
         rows = x if x.ndim == 2 else x.reshape(-1, len(weight))
         ctx.save(rows, x.shape)
         y = ctx.buffer("y", (len(rows), weight.shape[1]))

@@ -15,6 +15,8 @@ class Dropout(Layer):
 
     Any shape. In training only; when serving, y = x. Each mask costs one random byte, so p is rounded to a multiple of
     1/256, in the scale too: the mean of y is exactly x.      (Srivastava et al., 2014)
+
+    Raises ValueError for p outside [0, 1).
     """
 
     def __init__(self, p: float) -> None:

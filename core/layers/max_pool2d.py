@@ -15,6 +15,7 @@ class MaxPool2D(Layer):
     x (N, C, H, W)   y (N, C, P, Q)      stride s: the window's size where not given
 
     Maximum along rows, then along columns. dx sends each dy to the winner; where several are equal, to the first.
+    (Zhou & Chellappa, 1988)
 
     Raises ValueError where the window is larger than the image.
     """

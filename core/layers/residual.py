@@ -11,6 +11,8 @@ from core.layer import Layer
 class Residual(Layer):
     """y = f(x) + g(x), g the identity where not given      dx = f'ᵀ dy + g'ᵀ dy
 
+    x as f takes it   y as f and g give it
+
     The identity carries the gradient past f undiminished, so depth does not make it vanish.      (He et al., 2016)
 
     Raises ValueError where f(x) and g(x) differ in shape.

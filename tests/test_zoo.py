@@ -1,0 +1,127 @@
+"""The zoo: architectures, shipped weights against their rows, cards, and what a hostile file may ask for."""
+
+import csv
+import os
+from contextlib import suppress
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from apps.predictor import open_predictor
+from apps.tasks import TASKS
+from core import Context, gradient_check, summary
+from models import CARDS, RESULTS, WEIGHTS, ZOO, build
+
+with open(RESULTS, encoding="utf-8", newline="") as file:
+    ROWS = list(csv.DictReader(file))
+SHIPPED = [row for row in ROWS if (WEIGHTS / f"{row['name']}.json").is_file()]
+SMALL = {
+    "softmax_regression": ({"inputs": 12, "outputs": 3}, (3, 4)),
+    "mlp": ({"inputs": 12, "outputs": 3, "hidden": (5, 4), "activation": "tanh", "dropout": 0.5}, (3, 4)),
+    "lenet5": ({"outputs": 3, "dropout": 0.5}, (1, 28, 28)),
+    "cnn": ({"side": 10, "outputs": 3, "channels": (2, 3), "hidden": (4,)}, (1, 10, 10)),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_an_architecture_gives_logits_and_right_gradients(name):
+    arguments, shape = SMALL[name]
+    model = build(name, arguments, rng=np.random.default_rng(0))
+    for parameter in model.parameters():  # softmax regression starts from zeros
+        parameter.value = np.random.default_rng(1).standard_normal(parameter.value.shape).astype(np.float32) * 0.3
+    x = np.random.default_rng(2).standard_normal((3, *shape)).astype(np.float32)
+    assert model.forward(x, Context()).shape == (3, 3)
+    gradient_check(model, x, most=20)
+
+
+def test_equal_seeds_give_equal_models():
+    a, b, c = (build("cnn", {}, rng=np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert all((p.value == q.value).all() for p, q in zip(a.parameters(), b.parameters(), strict=True))
+    assert (a.parameters()[0].value != c.parameters()[0].value).any()
+
+
+def test_lenet_has_the_shapes_of_1998():
+    rows = summary(build("lenet5", {}, rng=np.random.default_rng(0)), (1, 28, 28)).rows
+    shapes = [row.output for row in rows if row.parameters]
+    assert shapes == [(6, 28, 28), (16, 10, 10), (120,), (84,), (10,)]
+    assert [row.layer.split("(")[0] for row in rows[:3]] == ["Conv2D", "Tanh", "AveragePool2D"]
+    modern = summary(build("lenet5", {"modern": True}, rng=np.random.default_rng(0)), (1, 28, 28)).rows
+    assert sum(row.parameters for row in modern) == sum(row.parameters for row in rows) == 61_706
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = st.sampled_from(
+    ["inputs", "outputs", "hidden", "side", "channels", "kernel", "dropout", "activation", "rng", "x"]
+)
+
+
+@given(name=st.sampled_from([*ZOO, "eval", ""]), arguments=st.dictionaries(KEYS, VALUES, max_size=4))
+def test_whatever_a_file_asks_for_is_a_model_or_refused_in_words(name, arguments):
+    with suppress(ValueError):  # any other error fails
+        model = build(name, arguments, rng=np.random.default_rng(0))
+        assert sum(p.value.size for p in model.parameters()) < 60_000_000
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"inputs": 10**6, "outputs": 10**6},
+        {"inputs": 784, "outputs": 10, "hidden": [10**5, 10**5]},
+        {"inputs": 784, "outputs": 10, "hidden": [1000] * 1000},
+        {"inputs": -5, "outputs": 10},
+        {"inputs": 784, "outputs": 10, "activation": "os.system"},
+    ],
+)
+def test_sizes_beyond_reason_are_refused_before_anything_is_allocated(arguments):
+    with pytest.raises(ValueError, match=r"parameters|cannot be built|there is no|none empty"):
+        build("mlp", arguments, rng=np.random.default_rng(0))
+
+
+def test_every_entry_of_a_task_has_its_row_and_card():
+    names = {f"{task.name}_{name}" for task in TASKS.values() for name in task.entries}
+    assert names == {row["name"] for row in ROWS}
+    assert names <= {path.stem for path in CARDS.glob("*.md")}
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row["name"])
+def test_a_card_says_what_its_row_says(row):
+    card = (CARDS / f"{row['name']}.md").read_text("utf-8")
+    for number in (row["mean"], row["sd"], row["shipped_value"]):
+        assert f"{float(number) * 100:.2f}" in card
+    assert f"{int(row['parameters']):,} parameters" in card
+    assert row["command"] in card
+
+
+@pytest.mark.skipif("ZOO_DATA" not in os.environ, reason="ZOO_DATA names no folder with the real data sets")
+@pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row["name"])
+def test_shipped_weights_do_what_their_row_says(row):
+    task = TASKS[row["task"]]
+    predictor = open_predictor(task, model=row["model"])
+    data = _load(task)
+    scores = task.score(predictor.logits(data.test.x, threads=2), data.test.t)
+    assert data.name == row["dataset"]
+    assert len(data.test) == int(row["examples"])
+    assert sum(p.value.size for p in predictor.model.parameters()) == int(row["parameters"])
+    # another BLAS rounds otherwise, which may turn an image or two that lie on an edge
+    assert scores[row["metric"]] == pytest.approx(float(row["shipped_value"]), abs=3e-4)
+    assert scores["nll"] == pytest.approx(float(row["nll"]), abs=2e-4)
+    assert predictor.facts["data"]["fingerprint"] == data.fingerprint
+
+
+_loaded = {}
+
+
+def _load(task):
+    if task.name not in _loaded:
+        _loaded[task.name] = task.load(None, task.datasets[0])
+    return _loaded[task.name]
+
+
+def test_the_shipped_weights_are_small():
+    assert sum(path.stat().st_size for path in WEIGHTS.glob("mnist_*.safetensors")) < 8 * 2**20
