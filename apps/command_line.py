@@ -28,7 +28,7 @@ from apps.progress import Progress, notice, report
 from apps.run import Run, next_run, read_description
 from apps.task import Recipe, Task
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, enough_epochs, evaluate_on, saved_recipe
+from apps.training import Plan, Result, choose, describe, enough_epochs, evaluate_on, saved_recipe
 from apps.training import train as training
 from core import CheckpointError, NonFiniteLoss, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
@@ -121,6 +121,7 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
     )
+    notice(str(describe(plan)))
     result = _watch(plan, run, arguments)
     if result is None:
         notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and --data as before.")

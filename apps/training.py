@@ -15,7 +15,20 @@ import numpy as np
 from apps.errors import InputError
 from apps.run import Facts, Run
 from apps.task import Recipe, Task, TaskData
-from core import CheckpointError, Epoch, Examples, Sequential, State, Step, cores, fit, predict, split
+from core import (
+    CheckpointError,
+    Epoch,
+    Examples,
+    Sequential,
+    State,
+    Step,
+    Summary,
+    cores,
+    fit,
+    predict,
+    split,
+    summary,
+)
 from core.metrics import confusion_matrix
 from models import ZOO, build
 
@@ -88,6 +101,14 @@ def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
     """The recipe with more epochs where the data are so few that LEAST_UPDATES would not be reached."""
     batches = recipe.steps(examples) // recipe.epochs
     return replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // batches)))
+
+
+def describe(plan: Plan) -> Summary:
+    """The model's layers, and what its training will hold in memory."""
+    model = build(plan.model, plan.arguments, rng=np.random.default_rng(0))
+    x = plan.data.train.x
+    optimizer = plan.recipe.make_optimizer(len(x))
+    return summary(model, x.shape[1:], recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
 
 
 def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
