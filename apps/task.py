@@ -24,6 +24,7 @@ class Recipe(core.Recipe):
     weight_decay     pulls the weights towards zero, beside the optimizer's rule; 0: off
     dropout          share of units silenced in training, where the model has dropout
     label_smoothing  share of a target spread over all classes
+    augment          how strongly examples are changed at every visit: 1 as the task advises, 0 not at all
     validation       share of the training examples that is held out and scored after each epoch; 0: none
 
     Raises ValueError for a value out of range.
@@ -35,6 +36,7 @@ class Recipe(core.Recipe):
     weight_decay: float = 0.0
     dropout: float = 0.0
     label_smoothing: float = 0.0
+    augment: float = 0.0
     validation: float = 0.0
 
     def __post_init__(self) -> None:
@@ -42,6 +44,8 @@ class Recipe(core.Recipe):
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)}")
+        if not 0 <= self.augment <= 10:
+            raise ValueError(f"augment is from 0 to 10, not {self.augment}")
         if not (isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr is a finite number above 0, not {self.lr}")
         for name in ("dropout", "label_smoothing", "validation"):
@@ -98,6 +102,7 @@ class Task:
     loss      recipe → loss
     metrics   sums over examples that training reports beside the loss
     score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports
+    augment   (examples, strength, seed) → examples that are changed at every visit; None where there is no such way
     """
 
     name: str
@@ -111,3 +116,4 @@ class Task:
     loss: Callable[[Recipe], Loss]
     metrics: Mapping[str, Metric]
     score: Callable[[Array, Array], dict[str, float]]
+    augment: Callable[[Examples, float, int], Examples] | None = None

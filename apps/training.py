@@ -90,6 +90,8 @@ def choose(
         raise InputError(f"{error}.") from None
     if recipe.monitor not in {"loss", *task.metrics}:
         raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
+    if recipe.augment and task.augment is None:
+        raise InputError(f"{task.name} has no way to augment its examples: leave --augment out.")
     takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
     if changes.get("dropout") and not takes_dropout:
         raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
@@ -148,6 +150,8 @@ def train(
         run.begin()
     model = build(plan.model, plan.arguments, rng=np.random.default_rng(plan.recipe.seed))
     learn, held = _hold_out(plan)
+    if plan.recipe.augment and plan.task.augment is not None:
+        learn = plan.task.augment(learn, plan.recipe.augment, plan.recipe.seed)
     optimizer = plan.recipe.make_optimizer(len(learn))
     loss = plan.task.loss(plan.recipe)
     facts = plan.facts()

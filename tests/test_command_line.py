@@ -156,7 +156,7 @@ def test_predicting_an_image_file(capsys, digit):
 
 
 def test_an_interrupted_training_ends_in_the_same_bits(capsys, monkeypatch):
-    recipe = ["--validation", "0.1", "--patience", "5", "--average", "0.9", "--optimizer", "adam"]
+    recipe = ["--validation", "0.1", "--patience", "5", "--average", "0.9", "--augment", "1"]
     train(*recipe, "--out", "whole")
     steps = iter(range(1000))
     with monkeypatch.context() as patch:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from apps.mnist.augment import Augmented, Distortion
 from apps.mnist.data import DATASETS, load
 from apps.mnist.image import encode, open_image
 from apps.task import Entry, Recipe, Task
-from core import Array, Loss, SoftmaxCrossEntropy, correct
+from core import Array, Examples, Loss, SoftmaxCrossEntropy, correct
 from core.metrics import accuracy, calibration_error, nll, softmax
 
 
 def loss(recipe: Recipe) -> Loss:
     return SoftmaxCrossEntropy(label_smoothing=recipe.label_smoothing)
+
+
+def augment(examples: Examples, strength: float, seed: int) -> Examples:
+    return Augmented(examples, Distortion().scaled(strength), seed)
 
 
 def score(logits: Array, t: Array) -> dict[str, float]:
@@ -58,4 +63,5 @@ MNIST = Task(
     loss=loss,
     metrics={"accuracy": correct},
     score=score,
+    augment=augment,
 )
