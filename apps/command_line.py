@@ -14,7 +14,7 @@ import re
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from pathlib import Path
 from time import perf_counter
@@ -54,6 +54,9 @@ def command(
             f"{parser.prog}: {error.name} is not installed: pip install 'modelzoo[apps]', or in the project's folder"
             " pip install '.[apps]'."
         )
+    except KeyboardInterrupt:
+        notice(f"{parser.prog}: stopped.")
+        return 130
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
@@ -76,12 +79,13 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
     told = field_help()
     for field in fields(Recipe):
         default = getattr(task.entries[task.model].recipe, field.name)
+        more = ", more on small data" if field.name == "epochs" else ""
         kind = {"int": int, "float": float, "str": str}[str(field.type)]
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=kind,
             metavar={int: "N", float: "X", str: "NAME"}[kind],
-            help=f"{told[field.name]} (default: as the model; {task.model}: {default})".replace("%", "%%"),
+            help=f"{told[field.name]} (default: as the model; {task.model}: {default}{more})".replace("%", "%%"),
         )
     parser.add_argument(
         "--threads", type=_positive, metavar="N", help="changes the time, never the result (default: all)"
@@ -108,7 +112,9 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
         if arguments.out is None:
             raise InputError("Which run is to go on? Give its folder: --out DIR --resume.")
         model, dataset, given = _as_begun(Run(arguments.out), model, dataset, given)
-    chosen = choose(task, model, given)  # a wrong flag is told before data are loaded
+    elif arguments.out is not None:
+        Run(arguments.out).check_free()
+    chosen = choose(task, model, given)  # what is wrong is told before data are loaded
     dataset = dataset or task.datasets[0]
     data = task.load(arguments.data, dataset)
     if data.notice:
@@ -238,7 +244,12 @@ def predict(argv: Sequence[str] | None = None) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run)
-    answers = [{"input": given, **predictor(task.open(given))} for given in arguments.inputs]
+    answers = []
+    for given in arguments.inputs:
+        raw = task.open(given)
+        if not task.encode(raw).any():
+            notice(f"{given}: there is nothing on it that could be read; the answer is a guess.")
+        answers.append({"input": given, **predictor(raw)})
     if arguments.out:
         write_atomically(arguments.out, _table(answers).encode())
     if arguments.json:
@@ -281,13 +292,21 @@ def _list(arguments: argparse.Namespace) -> int:
     for row in rows:
         row["shipped"] = "yes" if (WEIGHTS / f"{row['name']}.json").is_file() else "no"
     if arguments.json:
-        _print_json(rows)
+        _print_json([{name: _number(text) for name, text in row.items()} for row in rows])
         return 0
     shown = ("name", "dataset", "metric", "mean", "sd", "seeds", "parameters", "seconds", "shipped")
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in shown]
     for line in (dict(zip(shown, shown, strict=True)), *rows):
         print("  ".join(line[name].ljust(width) for name, width in zip(shown, widths, strict=True)).rstrip())
     return 0
+
+
+def _number(text: str) -> int | float | str:
+    """The number a text stands for, if it stands for one."""
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(text)
+    return text
 
 
 def _card(arguments: argparse.Namespace) -> int:

@@ -24,9 +24,11 @@ def draw_curves(run: Run, history: Sequence[dict[str, Any]], title: str) -> None
     panels = [("loss", figure.add_subplot(grid[0, 0])), ("accuracy", figure.add_subplot(grid[0, 1]))]
     epochs = [line["epoch"] + 1 for line in history]
     for name, axes in panels:
-        _line(axes, epochs, [line.get(name) for line in history], TRAIN, "training, while the weights moved")
+        _line(axes, epochs, [line.get(name) for line in history], TRAIN, "training, as it went")
         _line(axes, epochs, [line["validation"].get(name) for line in history], HELD, "held out")
         axes.set_title(name, loc="left", color=INK, fontsize=11)
+        if name == "loss":
+            axes.set_yscale("log")
         axes.legend(frameon=False, fontsize=8, labelcolor=INK)
     rate = figure.add_subplot(grid[1, :])
     _line(rate, epochs, [line["lr"] for line in history], INK, "")

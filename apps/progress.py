@@ -39,6 +39,7 @@ class Progress:
             TimeRemainingColumn(),
             console=self.console,
             refresh_per_second=4,
+            transient=True,
         )
         self.total = bar.add_task("epoch 1", total=None, numbers="")
         return bar

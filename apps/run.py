@@ -46,14 +46,21 @@ class Run:
     def curves(self) -> Path:
         return self.folder / "curves.png"
 
-    def begin(self) -> None:
-        """Make the folder. Raises InputError where it holds a run already, or anything else, or cannot be made."""
+    def check_free(self) -> None:
+        """Raises InputError where the folder holds a run already, or anything else, or is none."""
         if self.state.exists():
             raise InputError(f"{self.folder} holds a run already: give --resume to go on with it, or another --out.")
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+            if self.folder.exists() and any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
                 raise InputError(f"{self.folder} holds other files: give an --out that is empty or new.")
+        except OSError as error:
+            raise InputError(f"{self.folder} cannot be used ({error.strerror}): give another --out.") from error
+
+    def begin(self) -> None:
+        """Make the folder. Raises InputError where it is not free, or cannot be made."""
+        self.check_free()
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(f"{self.folder} cannot be used ({error.strerror}): give another --out.") from error
 

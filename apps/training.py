@@ -173,7 +173,8 @@ def train(
             history.append(_line(event, state))
             run.save_history(history)
         halted = not ended and stop()
-        if ended or halted or state.step == 1 or perf_counter() - saved > SAVE_EVERY:
+        due = ended or halted or state.step == 1 or perf_counter() - saved > SAVE_EVERY
+        if due and state.is_finite():  # weights that are not finite end the training at its next step
             run.save_state(state, facts)
             saved = perf_counter()
         if ended:

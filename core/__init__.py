@@ -1,5 +1,6 @@
 """A backpropagation engine on NumPy, small enough to read in an afternoon. `docs/api.md` lists these names."""
 
+from core import metrics as metrics
 from core.checkpoint import (
     CheckpointError,
     load_arrays,

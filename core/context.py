@@ -23,8 +23,8 @@ class Gradients:
     """The gradients of some parameters, as views into one flat vector in the order given.
 
     The first write of a step sets a gradient and later ones add to it, so nothing is zeroed between steps: call
-    `start`, run the passes, call `finish` (which clears the gradients that nobody wrote). What layers add for a
-    parameter that is not among them, a frozen one say, is dropped.
+    `start`, run the passes, call `finish` (which clears the gradients that nobody wrote). What layers add for
+    frozen parameters is dropped.
     """
 
     def __init__(self, parameters: Iterable[Parameter]) -> None:
@@ -62,7 +62,10 @@ class Gradients:
         """grad(parameter) += grad"""
         view = self._views.get(parameter)
         if view is None:
+            _drop(parameter)
             return
+        if grad.shape != view.shape:
+            raise ValueError(f"a gradient of shape {grad.shape} was added for {parameter!r}")
         if parameter in self._written:
             np.add(view, grad, out=view)
         else:
@@ -74,6 +77,7 @@ class Gradients:
         view = self._products.get(parameter)
         if view is None:
             if parameter not in self._views:
+                _drop(parameter)
                 return
             view = self._products[parameter] = self._views[parameter].reshape(*a.shape[:-1], *b.shape[1:])
         if parameter not in self._written:
@@ -85,6 +89,15 @@ class Gradients:
             scratch = self._scratch[parameter] = np.empty_like(view)
         np.dot(a, b, out=scratch)
         np.add(view, scratch, out=view)
+
+
+def _drop(parameter: Parameter) -> None:
+    """A gradient that nobody asked for: of a frozen parameter, or, by mistake, of one that the model does not list."""
+    if not parameter.frozen:
+        raise ValueError(
+            f"a layer adds a gradient for {parameter!r}, which the model does not list: keep parameters in attributes,"
+            " or in lists, tuples or dicts there"
+        )
 
 
 class Context:

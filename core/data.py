@@ -16,11 +16,12 @@ class Examples:
     `take(rows, epoch, ctx)` gives a batch, valid until the next call with that ctx. A subclass may override it to
     augment, with randomness keyed by (a seed of its own, epoch, row), so that a resumed training sees the same.
 
-    Raises ValueError where the lengths differ or there is no example.
+    Raises ValueError where the lengths differ, there is no example, or a target or weight is not finite.
     """
 
     def __init__(self, x: Array, t: Array, weight: Array | None = None) -> None:
         x, t = np.asarray(x), np.asarray(t)
+        weight = None if weight is None else np.asarray(weight)
         if len(x) != len(t) or (weight is not None and weight.shape != (len(x),)):
             raise ValueError(
                 f"x, t and weight must hold one entry an example, but x is {x.shape}, t is {t.shape}"
@@ -28,6 +29,10 @@ class Examples:
             )
         if not len(x):
             raise ValueError("there is no example to learn from")
+        if t.dtype.kind == "f" and not np.isfinite(t).all():
+            raise ValueError(f"the target of example {int(np.argwhere(~np.isfinite(t))[0][0])} is not a finite number")
+        if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all()):
+            raise ValueError("weights of examples are finite numbers from 0 up")
         self.x, self.t, self.weight = x, t, weight
 
     def __len__(self) -> int:

@@ -164,7 +164,7 @@ def diagnose(reports: Iterable[LayerReport]) -> list[Finding]:
     dead        over half of a rectifier's units are 0 for every example
     saturated   over half of a sigmoid's or tanh's outputs are on its flat ends
 
-    Of a run of vanishing or exploding layers, the one nearest to the input is named: there it is worst.
+    For the first two, the layer that learns nearest to the input speaks: there it is worst.
     """
     reports = list(reports)
     smaller = "draw smaller weights (He, Glorot), clip the gradient's norm, or lower the learning rate"

@@ -29,6 +29,8 @@ def predict(model: Layer, x: Array, *, micro_batch: int = 256, threads: int = 1)
     check_input(x, model)
     cuts = even_cuts(len(x), max(1, -(-len(x) // micro_batch)))
     first = model.forward(x[slice(*cuts[0])], Context(dtype=dtype_of(model)))
+    if len(first) != cuts[0][1]:
+        raise ValueError(f"the model gave {len(first)} outputs for x {x.shape}: is the batch axis missing? Use x[None]")
     y = np.empty((len(x), *first.shape[1:]), first.dtype)
     y[slice(*cuts[0])] = first
     _over_parts(lambda ctx, a, b: np.copyto(y[a:b], model.forward(x[a:b], ctx)), model, cuts[1:], threads)
@@ -60,8 +62,18 @@ def evaluate(
 
 
 def correct(outputs: Array, t: Array) -> float:
-    """outputs (N, K)   t (N,) → how many rows have their largest output at the target: the metric behind an accuracy"""
-    return float((outputs.argmax(axis=-1) == t).sum())
+    """How many examples are told right: the metric behind an accuracy.
+
+    outputs (N, K), t (N,) integers: the largest output is at the target
+    outputs (N,) or (N, 1) logits, t of the same size, 0 or 1: the output is above 0 where the target is 1
+
+    Raises ValueError for other shapes.
+    """
+    if outputs.size == len(outputs) == t.size:
+        return float(((outputs.reshape(-1) > 0) == (t.reshape(-1) > 0.5)).sum())
+    if outputs.ndim != 2 or t.shape != outputs.shape[:1]:
+        raise ValueError(f"outputs {outputs.shape} and targets {t.shape} are not those of a classifier")
+    return float((outputs.argmax(axis=1) == t).sum())
 
 
 def _over_parts(

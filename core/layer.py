@@ -11,11 +11,11 @@ from core.context import Array, Context, Shape
 
 
 class Parameter:
-    """An array that training changes.
+    """An array that training changes. Write its numbers, `value[...] = …`, not the attribute.
 
     value      the array; during a training it is a view into one flat vector of all parameters
     decays     whether L1, L2 and weight decay apply: true for weights, false for biases, gains and shifts
-    frozen     whether training leaves it alone
+    frozen     whether training leaves it alone; read when `fit` begins
     lr_factor  multiplies the learning rate
     """
 
@@ -50,7 +50,7 @@ class Layer:
     a pass never writes the layer, so many threads share one model. Neither method writes its argument, and what
     they return is valid until the next call with that context.
 
-    Parameters and inner layers are found in the attributes, also inside lists and tuples.
+    Parameters and inner layers are found in the attributes, also inside lists, tuples and dicts.
     """
 
     def forward(self, x: Array, ctx: Context) -> Array:
@@ -103,9 +103,9 @@ def _walk(node: Any, path: str) -> Iterator[tuple[str, Parameter]]:
     elif isinstance(node, Layer):
         for name, value in vars(node).items():
             yield from _walk(value, f"{path}.{name}" if path else name)
-    elif isinstance(node, list | tuple):
-        for i, value in enumerate(node):
-            yield from _walk(value, f"{path}.{i}" if path else str(i))
+    elif isinstance(node, list | tuple | dict):
+        for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+            yield from _walk(value, f"{path}.{key}" if path else str(key))
 
 
 def dtype_of(model: Layer) -> np.dtype[Any]:

@@ -22,6 +22,11 @@ class Observed(Layer):
     def __init__(self, layer: Layer, name: str, watcher: Watcher) -> None:
         self.layer, self.name, self.watcher = layer, name, watcher
 
+    def __getattr__(self, name: str) -> Any:  # a container may read what belongs to a layer in it
+        if name == "layer":
+            raise AttributeError(name)
+        return getattr(self.layer, name)
+
     def forward(self, x: Array, ctx: Context) -> Array:
         y = self.layer.forward(x, ctx)
         self.watcher(self.name, self.layer, "forward", x, y)
@@ -45,15 +50,17 @@ def observe(model: Layer, watcher: Watcher) -> Layer:
 
 def inner_layers(layer: Layer) -> bool:
     """Whether a layer holds other layers."""
-    return any(
-        isinstance(value, Layer) or (isinstance(value, list | tuple) and any(isinstance(v, Layer) for v in value))
-        for value in vars(layer).values()
-    )
+    parts: list[Any] = []
+    for value in vars(layer).values():
+        parts += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
+    return any(isinstance(part, Layer) for part in parts)
 
 
 def _watched(node: Any, path: str, watcher: Watcher) -> Any:
     if isinstance(node, list | tuple):
         return type(node)(_watched(value, f"{path}.{i}" if path else str(i), watcher) for i, value in enumerate(node))
+    if isinstance(node, dict):
+        return {key: _watched(value, f"{path}.{key}", watcher) for key, value in node.items()}
     if not isinstance(node, Layer):
         return node
     outside = copy.copy(node)

@@ -38,6 +38,7 @@ class State:
         self.best_epoch: int = facts.get("best_epoch", -1)
         self.best_score: float | None = facts.get("best_score")
         self._sums: dict[str, float] = facts.get("sums") or dict.fromkeys(_SUMS, 0.0)  # of the epoch so far
+        self._flat: FlatParameters | None = None
         self.average: Array | None = None
         self.best: Array | None = None
         self.slots: dict[str, Array] = {}
@@ -47,6 +48,8 @@ class State:
 
         Raises ValueError where what was saved belongs to another model or optimizer.
         """
+        if self._flat is not None:  # used before: go on from where it stands
+            self._saved = {name: array.copy() for name, array in self.arrays().items()}
         self._flat = flat
         learning = flat.vector[: flat.learning]
         self.slots = {name: np.zeros_like(learning) for name in slots}
@@ -69,13 +72,14 @@ class State:
 
     def arrays(self) -> dict[str, Array]:
         """{"weights/NAME", "slots/SLOT/NAME", "average/NAME", "best/NAME": views}"""
-        vectors = {"weights": self._flat.vector, "average": self.average, "best": self.best}
+        flat = self._bound()
+        vectors = {"weights": flat.vector, "average": self.average, "best": self.best}
         vectors |= {f"slots/{name}": vector for name, vector in self.slots.items()}
-        return {f"weights/{name}": value for name, value in self._flat.frozen.items()} | {
+        return {f"weights/{name}": value for name, value in flat.frozen.items()} | {
             f"{kind}/{name}": view
             for kind, vector in vectors.items()
             if vector is not None
-            for name, view in self._flat.named(vector).items()
+            for name, view in flat.named(vector).items()
         }
 
     def facts(self) -> Facts:
@@ -118,7 +122,7 @@ class State:
             return False
         self.best_score, self.best_epoch = score, self.epoch - 1
         if self.best is not None:
-            self.best[...] = self._flat.vector if self.average is None else self.average
+            self.best[...] = self._bound().vector if self.average is None else self.average
         return True
 
     def stopped(self, patience: int) -> bool:
@@ -131,23 +135,35 @@ class State:
         if self.average is None:
             yield
             return
-        weights = self._flat.vector.copy()
-        self._flat.vector[...] = self.average
+        vector = self._bound().vector
+        weights = vector.copy()
+        vector[...] = self.average
         try:
             yield
         finally:
-            self._flat.vector[...] = weights
+            vector[...] = weights
 
     def result(self) -> dict[str, Array]:
         """{name: weights} a training that ended now would end with: the best, else averaged, else last ones."""
-        vectors = (self.best if self.best_score is not None else None, self.average, self._flat.vector)
-        return self._flat.frozen | self._flat.named(next(vector for vector in vectors if vector is not None))
+        flat = self._bound()
+        vectors = (self.best if self.best_score is not None else None, self.average, flat.vector)
+        return flat.frozen | flat.named(next(vector for vector in vectors if vector is not None))
 
     def finish(self) -> None:
-        """Give the model its result."""
-        result = self.result()
-        for name, view in self._flat.named(self._flat.vector).items():
+        """Give the model its result: `fit` does so at its end; call it yourself after a `break`."""
+        flat, result = self._bound(), self.result()
+        for name, view in flat.named(flat.vector).items():
             np.copyto(view, result[name])
+
+    def is_finite(self) -> bool:
+        """Whether all weights are finite numbers: others are not worth saving."""
+        flat = self._bound()
+        return bool(np.isfinite(flat.vector[: flat.learning]).all())
+
+    def _bound(self) -> FlatParameters:
+        if self._flat is None:
+            raise ValueError("this state belongs to no training yet: give it to `fit`, and ask for its first event")
+        return self._flat
 
 
 def _checked(facts: Facts) -> Facts:

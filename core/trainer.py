@@ -27,7 +27,10 @@ from core.update import FlatParameters, Update
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a training does, beside model, loss, optimizer and data. Saved with a run; resuming refuses another one.
+    """What a training does, beside model, loss, optimizer and data.
+
+    A state goes on to the same bits only with the recipe and the data it was begun with: whoever saves it should save
+    `dataclasses.asdict(recipe)` and `data.fingerprint()` beside it, and compare, as `apps` does.
 
     epochs         passes over the data
     batch_size     examples an update
@@ -65,7 +68,7 @@ class Recipe:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "lanes", "micro_batch", "blas_threads", "patience", "seed"):
             value, least = getattr(self, name), int(name not in ("patience", "seed"))
-            if not isinstance(value, int) or value < least:
+            if not isinstance(value, int | np.integer) or value < least:
                 raise ValueError(f"{name} is a whole number from {least} up, not {value}")
         for name in ("clip_norm", "clip_value"):
             if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
@@ -129,14 +132,15 @@ def fit(
 
     threads: how many run the lanes (default: what the machine has); they change the time, never the result.
 
-    Raises NonFiniteLoss where the loss is not a number, before the update, so the weights are those from before the
-    step; ValueError where input, targets, state and model do not fit together.
+    Raises NonFiniteLoss where the loss is not a number, before the update, or where an epoch left weights that are not
+    finite; ValueError where input, targets, state and model do not fit together.
     """
     if recipe.patience and validation is None:
         raise ValueError("patience needs validation data: there is nothing to get better")
     if validation is not None and recipe.monitor not in {"loss", *(metrics or {})}:
         raise ValueError(f"{recipe.monitor} cannot be monitored: there is loss, {', '.join(metrics or {})}")
-    check_input(data.x, model)
+    for examples in (data, *([] if validation is None else [validation])):
+        check_input(examples.x, model)
     threads = max(1, cores() if threads is None else threads)
     state = State() if state is None else state
     flat = FlatParameters(model, optimizer)
@@ -229,6 +233,8 @@ def _close_epoch(
     threads: int,
 ) -> Epoch:
     """Validate, judge, and sum the epoch up."""
+    if not state.is_finite():
+        raise NonFiniteLoss(state.step, state.epoch, "the weights, after the last update of the epoch")
     lr = update.optimizer.lr(state.step - 1)
     layers = layer_statistics(model, grads)
     mean, means, seconds = state.close_epoch()

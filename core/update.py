@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from math import sqrt
+from math import isfinite, sqrt
 from typing import Any
 
 import numpy as np
@@ -193,6 +193,8 @@ class Update:
             np.clip(g, -self.clip_value, self.clip_value, out=g)
         if self.clip_norm:
             chunk.squares = float(np.dot(g.reshape(-1), g.reshape(-1)))
+            if not isfinite(chunk.squares):  # too large for a square in this precision
+                chunk.squares = float(np.square(g, dtype=np.float64).sum())
 
     def _apply(self, chunk: _Chunk, lr: float, t: int, scale: float) -> None:
         if not self.clip_norm:

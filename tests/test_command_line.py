@@ -314,7 +314,7 @@ def test_a_loss_that_is_not_finite_names_step_layer_and_remedy(capsys):
     assert "at step 1" in last
     assert "layers.1 (Dense(784, 10))" in last
     assert "learning rate a tenth" in last
-    load_arrays("run/state.safetensors")
+    assert not Path("run/state.safetensors").exists()  # weights that are not finite are not worth keeping
 
 
 @pytest.mark.parametrize("flags", [["--threads", "0"], ["--threads", "x"], ["--epochs", "two"], ["--nonsense"]])

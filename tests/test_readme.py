@@ -119,7 +119,7 @@ def test_the_readme_gives_both_ways_to_start():
     start = "".join(blocks("sh"))
     assert "pip install uv && uv run scripts/train_mnist.py\n" in start
     assert "pip install uv && uv run pytest\n" in start
-    assert "pip install '.[apps]'\n" in start
+    assert "pip install -e '.[apps]'\n" in start
 
 
 def test_the_table_of_models_has_those_of_the_task_with_their_sizes():

@@ -557,10 +557,42 @@ def test_a_validation_that_overflows_is_reported_not_raised():
         next(training)
 
 
-def test_a_bad_target_of_a_regression_is_found_in_the_loss():
-    data = Examples(np.ones((4, 2), np.float32), np.array([1, 2, np.nan, 3], np.float32))
+def test_a_bad_target_or_weight_is_refused_before_anything_runs():
+    with pytest.raises(ValueError, match="target of example 2 is not a finite number"):
+        Examples(np.ones((4, 2), np.float32), np.array([1, 2, np.nan, 3], np.float32))
+    for weight in ([1, 1, -1, 1], [1, 1, np.inf, 1]):
+        with pytest.raises(ValueError, match="weights of examples are finite numbers from 0 up"):
+            Examples(np.ones((4, 2), np.float32), np.zeros(4), np.array(weight))
+
+
+def test_an_error_of_the_loss_alone_is_found_in_the_loss():
+    data = Examples(np.ones((4, 2), np.float32), np.full(4, 3e38, np.float32))  # its square is beyond float32
     with pytest.raises(NonFiniteLoss, match="first not finite: the loss"):
         run(made(lambda rng: Dense(2, 1, rng=rng)), Recipe(), loss=MeanSquaredError(), data=data)
+
+
+def test_an_epoch_that_ends_in_weights_that_are_not_finite_is_no_success():
+    model = made(lambda rng: Dense(2, 2, rng=rng))
+    data = Examples(np.eye(2, dtype=np.float32), np.arange(2))
+    with pytest.raises(NonFiniteLoss, match="the weights, after the last update"):
+        run(model, Recipe(epochs=1, batch_size=2), optimizer=SGD(1e39), data=data)
+
+
+def test_a_state_that_is_used_again_goes_on_where_it_stands():
+    data = Examples(np.random.default_rng(0).random((32, 2), np.float32), np.arange(32) % 2)
+    recipe = Recipe(epochs=3, batch_size=8, average=0.9)
+
+    def train(stops):
+        model, state = made(lambda rng: Dense(2, 2, rng=rng)), State()
+        for stop in (*stops, None):
+            events = fit(model, SoftmaxCrossEntropy(), Adam(0.1), data, recipe, state=state)
+            for step, _ in enumerate(events):
+                if step == stop:
+                    break
+            events.close()
+        return model.weight.value
+
+    np.testing.assert_array_equal(train([2, 3]), train([]))
 
 
 def test_a_finite_training_is_not_disturbed_by_watching_for_bad_numbers():

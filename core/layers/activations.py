@@ -39,6 +39,9 @@ class LeakyReLU(Layer):
             raise ValueError(f"the slope of a LeakyReLU is from 0 up to, not including, 1; not {slope}")
         self.slope = slope
 
+    def __repr__(self) -> str:
+        return f"LeakyReLU({self.slope:g})"
+
     def forward(self, x: Array, ctx: Context) -> Array:
         ctx.save(x)
         y = np.multiply(x, self.slope, out=ctx.like("y", x))
@@ -58,6 +61,9 @@ class ELU(Layer):
 
     def __init__(self, alpha: float = 1.0) -> None:
         self.alpha = alpha
+
+    def __repr__(self) -> str:
+        return f"ELU({self.alpha:g})"
 
     def forward(self, x: Array, ctx: Context) -> Array:
         y = np.minimum(x, 0, out=ctx.like("y", x))

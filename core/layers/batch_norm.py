@@ -7,7 +7,7 @@ import numpy as np
 from core.context import Array, Context
 from core.initializers import ones, zeros
 from core.layer import Layer, Parameter, Statistic
-from core.layers.window import batch_first, batch_last, check_channels
+from core.layers.window import batch_first, batch_last, check_image
 
 
 class BatchNorm(Layer):
@@ -74,7 +74,7 @@ class BatchNorm(Layer):
             if x.shape[1] != features:
                 raise ValueError(f"BatchNorm takes {features} features, but x has shape {x.shape}")
             return x, 0
-        check_channels("BatchNorm", x.shape, features)
+        check_image("BatchNorm", x, self.gain.value)
         return batch_last(x, ctx, name).reshape(features, -1), 1
 
     def _observe(self, v: Array, axis: int, ctx: Context) -> tuple[Array, Array]:

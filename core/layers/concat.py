@@ -15,7 +15,7 @@ class Concat(Layer):
 
     dx = Σ f_i'ᵀ dy_i, dy_i the share of dy that belongs to f_i      (Szegedy et al., 2015)
 
-    Raises ValueError where the outputs differ in another axis.
+    Raises ValueError where the outputs differ in another axis, or a layer's `backward` returns nothing.
     """
 
     def __init__(self, *layers: Layer, axis: int = 1) -> None:
@@ -39,6 +39,8 @@ class Concat(Layer):
             ctx[i].needs_dx = ctx.needs_dx
             d = self.layers[i].backward(ctx.packed(f"dy{i}", part), ctx[i])
             if d is None:
+                if ctx.needs_dx:
+                    raise ValueError(f"{self.layers[i]!r}.backward returned no gradient, though it is needed")
                 continue
             if dx is None:
                 dx = ctx.like("dx", d)

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from core.context import Array, Context, Shape
 from core.initializers import Initializer, he_normal, zeros
 from core.layer import Layer, Parameter
-from core.layers.window import Padding, Pair, Window, batch_first, batch_last, check_channels, padded, pair
+from core.layers.window import Padding, Pair, Window, batch_first, batch_last, check_image, padded, pair
 
 
 class Conv2D(Layer):
@@ -42,7 +42,7 @@ class Conv2D(Layer):
         self.bias = Parameter(zeros((outputs,)), decays=False) if bias else None
 
     def forward(self, x: Array, ctx: Context) -> Array:
-        check_channels(type(self).__name__, x.shape, len(self.weight.value))
+        check_image(type(self).__name__, x, self.weight.value)
         n, _, h, w = x.shape
         p, q = self.window.outputs(h, w)
         v = padded(x, self.window.pads(h, w), ctx)

@@ -8,7 +8,7 @@ from numpy.lib.stride_tricks import as_strided
 from core.context import Array, Context, Shape
 from core.initializers import Initializer, he_normal
 from core.layers.conv2d import Conv2D
-from core.layers.window import Padding, Pair, batch_first, batch_last, check_channels, padded
+from core.layers.window import Padding, Pair, batch_first, batch_last, check_image, padded
 
 
 class ConvPool2D(Conv2D):
@@ -37,7 +37,7 @@ class ConvPool2D(Conv2D):
         super().__init__(inputs, outputs, kernel, rng=rng, padding=padding, bias=bias, initializer=initializer)
 
     def forward(self, x: Array, ctx: Context) -> Array:
-        check_channels("ConvPool2D", x.shape, len(self.weight.value))
+        check_image("ConvPool2D", x, self.weight.value)
         n, _, h, w = x.shape
         p, q = (count // 2 for count in self.window.outputs(h, w))
         if min(p, q) < 1:

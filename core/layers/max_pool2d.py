@@ -1,4 +1,4 @@
-"""Pooling of images: the largest, or the mean, of every window."""
+"""Pooling of images: the largest number of every window."""
 
 from __future__ import annotations
 

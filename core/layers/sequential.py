@@ -18,6 +18,9 @@ class Sequential(Layer):
     """
 
     def __init__(self, *layers: Layer) -> None:
+        for layer in layers:
+            if not isinstance(layer, Layer):
+                raise TypeError(f"Sequential takes layers, one after the other, not {type(layer).__name__}")
         self.layers = layers
 
     def forward(self, x: Array, ctx: Context) -> Array:

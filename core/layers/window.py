@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from core.context import Array, Context, Shape
+from core.context import Array, Context
 
 Pair = tuple[int, int]
 Padding = str | int | tuple[Pair, Pair]
@@ -19,7 +19,7 @@ Padding = str | int | tuple[Pair, Pair]
 
 def pair(name: str, value: int | Pair) -> Pair:
     """(value, value), or the pair given; ValueError unless both are whole numbers from 1 up."""
-    first, second = (value, value) if isinstance(value, int) else value
+    first, second = (value, value) if isinstance(value, int | np.integer) else value
     if min(first, second) < 1:
         raise ValueError(f"{name} is a whole number from 1 up, or a pair of them, not {value}")
     return first, second
@@ -109,7 +109,9 @@ def batch_first(v: Array) -> Array:
     return v.transpose(3, 0, 1, 2)
 
 
-def check_channels(layer: str, shape: Shape, channels: int) -> None:
-    """Refuse an image with other channels than a layer has weights for."""
-    if len(shape) != 4 or shape[1] != channels:
-        raise ValueError(f"{layer} takes images (N, {channels}, H, W), but x has shape {shape}")
+def check_image(layer: str, x: Array, weight: Array) -> None:
+    """Refuse an image with other channels, or of another type, than the weights (C, …) of a layer."""
+    if x.ndim != 4 or x.shape[1] != len(weight):
+        raise ValueError(f"{layer} takes images (N, {len(weight)}, H, W), but x has shape {x.shape}")
+    if x.dtype != weight.dtype:
+        raise ValueError(f"{layer} has weights of {weight.dtype}, but x is {x.dtype}: convert x")
