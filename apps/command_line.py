@@ -41,6 +41,9 @@ def command(
 ) -> int:
     """Run a command; what a person can mend becomes one sentence and status 2."""
     arguments = parser.parse_args(argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name or a sign that the terminal cannot show
     try:
         return main(arguments)
     except (InputError, CheckpointError) as error:
@@ -244,6 +247,8 @@ def predict(argv: Sequence[str] | None = None) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    if arguments.out and (arguments.out.is_dir() or (arguments.out.exists() and not arguments.out.is_file())):
+        raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
     answers = []
     for given in arguments.inputs:
         raw = task.open(given)
@@ -251,7 +256,7 @@ def _predict(arguments: argparse.Namespace) -> int:
             notice(f"{given}: there is nothing on it that could be read; the answer is a guess.")
         answers.append({"input": given, **predictor(raw)})
     if arguments.out:
-        write_atomically(arguments.out, _table(answers).encode())
+        write_atomically(arguments.out.resolve(), _table(answers).encode("utf-8", "surrogateescape"))
     if arguments.json:
         _print_json(answers)
     else:
@@ -348,7 +353,7 @@ def _add_json(parser: argparse.ArgumentParser) -> None:
 
 
 def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+    print(json.dumps(value, indent=1, allow_nan=False))
 
 
 def _positive(text: str) -> int:

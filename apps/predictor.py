@@ -11,7 +11,7 @@ import numpy as np
 from apps.errors import InputError
 from apps.run import Facts, load_model
 from apps.task import Task
-from core import Array, Sequential, predict
+from core import Array, CheckpointError, Sequential, predict
 from core.metrics import softmax
 from models import WEIGHTS
 
@@ -28,7 +28,13 @@ class Predictor:
         self.model: Sequential
         self.facts: Facts
         self.model, self.facts = load_model(stem, task.name)
-        self.labels: tuple[str, ...] = tuple(map(str, self.facts["labels"]))
+        self.labels: tuple[str, ...] = tuple(self.facts["labels"])
+        try:
+            logits = self.logits(np.zeros((1, *task.shape), np.float32))
+        except ValueError as error:
+            raise CheckpointError(f"{stem}.json: the model is not one for {task.name}: {error}") from None
+        if logits.shape != (1, len(self.labels)) or not np.isfinite(logits).all():
+            raise CheckpointError(f"{stem}.json: the model's outputs are not {len(self.labels)} finite numbers")
 
     def logits(self, x: Array, *, threads: int = 1) -> Array:
         """x (N, …) encoded inputs → (N, K)"""

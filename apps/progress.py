@@ -24,7 +24,7 @@ class Progress:
         from rich.console import Console
 
         self.plan = plan
-        self.console = Console(stderr=True, highlight=False)
+        self.console = Console(stderr=sys.stderr is not None, quiet=sys.stderr is None, highlight=False)
         self.bar = self._make_bar() if self.console.is_terminal else None
         self.began, self.shown, self.seen, self.loss = 0.0, 0.0, 0, 0.0
         self.metrics: dict[str, float] = {}
@@ -116,5 +116,6 @@ def confusions(matrix: np.ndarray, labels: tuple[str, ...], most: int = 4) -> st
 
 
 def notice(text: str) -> None:
-    """A sentence on standard error."""
-    print(text, file=sys.stderr, flush=True)
+    """A sentence on standard error, where there is one."""
+    if sys.stderr is not None:
+        print(text, file=sys.stderr, flush=True)

@@ -10,8 +10,12 @@ curves.png          the history, drawn
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from itertools import count
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +24,12 @@ import numpy as np
 from apps.errors import InputError
 from core import Array, CheckpointError, Sequential, State, load_arrays, save_arrays, write_atomically
 from core.checkpoint import FORMAT, put_weights
-from models import build
+from models import MOST_PARAMETERS, build
 
 Facts = dict[str, Any]
 
 MOST_JSON = 1 << 20  # bytes of a model.json
+MOST_WEIGHTS = 8 * MOST_PARAMETERS  # bytes of a model.safetensors
 _KINDS = {"task": str, "model": str, "arguments": dict, "labels": list, "data": dict, "recipe": dict, "metrics": dict}
 
 
@@ -64,6 +69,30 @@ class Run:
         except OSError as error:
             raise InputError(f"{self.folder} cannot be used ({error.strerror}): give another --out.") from error
 
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Inside, no other process trains in this folder (where the system can lock one; it forgets with the process).
+
+        Raises InputError where another one does.
+        """
+        try:
+            import fcntl
+        except ImportError:  # Windows
+            yield
+            return
+        folder = os.open(self.folder, os.O_RDONLY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(folder)
+            raise InputError(
+                f"Another training is writing to {self.folder}: wait for it, or give another --out."
+            ) from None
+        try:
+            yield
+        finally:
+            os.close(folder)
+
     def save_state(self, state: State, facts: Facts) -> None:
         """Replace the state, in one rename."""
         save_arrays(self.state, state.arrays(), facts | {"state": state.facts()})
@@ -89,21 +118,39 @@ class Run:
             return []
         try:
             lines = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
-            return [line for line in lines if line["epoch"] < epochs]
-        except (ValueError, KeyError, TypeError) as error:
+            kept = [line for line in lines if line["epoch"] < epochs]
+            for line in kept:
+                isfinite(line["seconds"] + line["loss"] + line["lr"] + sum(v or 0 for v in line["validation"].values()))
+            return kept
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{self.history}: the file is damaged ({error})") from None
 
     def save_history(self, lines: list[Facts]) -> None:
         """Replace the history."""
-        write_atomically(self.history, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        write_atomically(self.history, "".join(json.dumps(_finite(line)) + "\n" for line in lines).encode())
 
 
 def next_run(parent: Path, name: str) -> Run:
-    """The first of parent/name-1, parent/name-2, … that is not taken."""
-    number = 1
-    while (parent / f"{name}-{number}").exists():
-        number += 1
+    """The first of parent/name-1, parent/name-2, … that is not taken; its folder is made, so nobody else takes it.
+
+    Raises InputError where it cannot be made.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        for number in count(1):
+            with suppress(FileExistsError):
+                (parent / f"{name}-{number}").mkdir()
+                break
+    except OSError as error:
+        raise InputError(f"{parent} cannot be used ({error.strerror}): give --out.") from error
     return Run(parent / f"{name}-{number}")
+
+
+def _finite(value: Any) -> Any:
+    """The same with null where a number is not finite, which JSON cannot hold."""
+    if isinstance(value, dict):
+        return {name: _finite(part) for name, part in value.items()}
+    return None if isinstance(value, float) and not isfinite(value) else value
 
 
 def save_model(stem: Path, arrays: Mapping[str, Array], facts: Facts) -> None:
@@ -122,9 +169,10 @@ def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
     facts = read_description(path)
     if facts["task"] != task:
         raise CheckpointError(f"{path}: this is a model for {facts['task']}, not for {task}")
-    arrays, _ = load_arrays(stem.with_suffix(".safetensors"))
+    arrays, _ = load_arrays(stem.with_suffix(".safetensors"), most=MOST_WEIGHTS)
+    numbers = sum(array.size for array in arrays.values())
     try:
-        model = build(facts["model"], facts["arguments"], rng=np.random.default_rng(0))
+        model = build(facts["model"], facts["arguments"], rng=np.random.default_rng(0), most=numbers)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
     put_weights(stem.with_suffix(".safetensors"), model, arrays)
@@ -134,20 +182,27 @@ def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
 def read_description(path: Path) -> Facts:
     """A model.json, its keys checked. Raises CheckpointError where it is missing, damaged or newer."""
     try:
-        if path.stat().st_size > MOST_JSON:
+        if path.exists() and not path.is_file():
+            raise CheckpointError(f"{path}: this is not a file")
+        with open(path, "rb") as file:
+            content = file.read(MOST_JSON + 1)
+        if len(content) > MOST_JSON:
             raise CheckpointError(f"{path}: the file is too large to describe a model")
-        facts = json.loads(path.read_text("utf-8"))
+        facts = json.loads(content.decode("utf-8"))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: there is no such file") from None
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: the file is damaged ({error})") from None
-    if not isinstance(facts, dict) or not isinstance(facts.get("format"), int):
+    if not isinstance(facts, dict) or type(facts.get("format")) is not int or facts["format"] < 1:
         raise CheckpointError(f"{path}: the file does not describe a model of this program")
     if facts["format"] > FORMAT:
         raise CheckpointError(f"{path}: format {facts['format']} is newer than this program's {FORMAT}; update it")
     for key, kind in _KINDS.items():
         if not isinstance(facts.get(key), kind):
             raise CheckpointError(f"{path}: the file is damaged: {key} is missing or of the wrong kind")
+    labels = facts["labels"]
+    if not labels or not all(isinstance(label, str) and label for label in labels) or len({*labels}) < len(labels):
+        raise CheckpointError(f"{path}: the file is damaged: its labels are not distinct words")
     return facts

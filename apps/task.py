@@ -95,6 +95,7 @@ class Task:
     unit      what an example is called, in the plural
     load      (--data, --dataset) → TaskData
     datasets  the names that --dataset takes, the default first
+    shape     of one encoded input
     open      what the command line is given (a path, a sentence) → raw input; InputError for what is unusable
     encode    raw input → x of one example: the one way from input to array
     model     the entry that is trained and served where none is named
@@ -109,6 +110,7 @@ class Task:
     unit: str
     load: Callable[[str | None, str], TaskData]
     datasets: tuple[str, ...]
+    shape: tuple[int, ...]
     open: Callable[[str], Any]
     encode: Callable[[Any], np.ndarray]
     model: str

@@ -30,6 +30,8 @@ from core import (
     summary,
 )
 from core.metrics import confusion_matrix
+from core.parallel import blas_threads
+from core.state import StateError
 from models import ZOO, build
 
 SAVE_EVERY = 20.0  # seconds, within an epoch
@@ -86,7 +88,7 @@ def choose(
     changes = changes or {}
     try:
         recipe = replace(task.entries[name].recipe, **changes)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         raise InputError(f"{error}.") from None
     if recipe.monitor not in {"loss", *task.metrics}:
         raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
@@ -142,14 +144,32 @@ def train(
     Yields the events of `core.fit`, then one Result, unless `stop` says so between two updates; then the state is
     saved first, and a later call with `resume` goes on to the same bits.
 
-    Raises InputError where the folder holds another run, CheckpointError where its files are damaged, NonFiniteLoss
-    where the loss is not a number (what was saved stays).
+    Raises InputError where the folder holds another run or is in use by another training, CheckpointError where its
+    files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
+    learn, held = _hold_out(plan)
     state, history = _resumed(plan, run) if resume else (State(), [])
     if not resume:
         run.begin()
+    with run.locked():
+        try:
+            yield from _train(plan, run, state, history, learn, held, threads, stop)
+        except StateError as error:
+            raise CheckpointError(f"{run.state}: {error}") from None
+
+
+def _train(
+    plan: Plan,
+    run: Run,
+    state: State,
+    history: list[Facts],
+    learn: Examples,
+    held: Examples | None,
+    threads: int | None,
+    stop: Callable[[], bool],
+) -> Iterator[Step | Epoch | Result]:
+    """Follow `core.fit`, and save what it leaves."""
     model = build(plan.model, plan.arguments, rng=np.random.default_rng(plan.recipe.seed))
-    learn, held = _hold_out(plan)
     if plan.recipe.augment and plan.task.augment is not None:
         learn = plan.task.augment(learn, plan.recipe.augment, plan.recipe.seed)
     optimizer = plan.recipe.make_optimizer(len(learn))
@@ -168,19 +188,21 @@ def train(
         threads=threads,
     )
     for event in events:
+        # after the last step of an epoch comes its end at once, which still needs that step's gradients
         ended = isinstance(event, Epoch)
+        closing = isinstance(event, Step) and event.batch + 1 == event.batches
         if isinstance(event, Epoch):
             history.append(_line(event, state))
             run.save_history(history)
-        halted = not ended and stop()
-        due = ended or halted or state.step == 1 or perf_counter() - saved > SAVE_EVERY
+        halted = not closing and stop()
+        due = ended or halted or (not closing and (state.step == 1 or perf_counter() - saved > SAVE_EVERY))
         if due and state.is_finite():  # weights that are not finite end the training at its next step
             run.save_state(state, facts)
             saved = perf_counter()
         if ended:
             run.save_model(state.result(), facts | {"metrics": {}, "versions": versions()})
         yield event
-        if halted or (ended and stop()):
+        if halted:
             return
     result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
     run.save_model(
@@ -194,7 +216,10 @@ def evaluate_on(
     task: Task, model: Sequential, examples: Examples, threads: int | None = None, seconds: float = 0.0
 ) -> Result:
     """How good a model is on some examples."""
-    logits = predict(model, examples.x, threads=cores() if threads is None else threads)
+    with blas_threads(1):  # so that the result is that of one thread, whatever their number
+        logits = predict(model, examples.x, threads=cores() if threads is None else threads)
+    if not np.isfinite(logits).all():
+        raise InputError(f"The outputs of this {task.name} model are not finite numbers: it is of no use.")
     confusion = confusion_matrix(examples.t, logits.argmax(axis=1), logits.shape[1])
     return Result(task.score(logits, examples.t), len(examples), confusion, seconds)
 
@@ -230,7 +255,10 @@ def _hold_out(plan: Plan) -> tuple[Examples, Examples | None]:
     data, fraction = plan.data.train, plan.recipe.validation
     if not fraction:
         return data, None
-    learn, held = split(len(data), fraction, plan.recipe.seed)
+    try:
+        learn, held = split(len(data), fraction, plan.recipe.seed)
+    except ValueError as error:
+        raise InputError(f"--validation {fraction:g}: {error}.") from None
     return Examples(data.x[learn], data.t[learn]), Examples(data.x[held], data.t[held])
 
 

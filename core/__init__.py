@@ -64,6 +64,7 @@ from core.optimizers import (
     RMSprop,
 )
 from core.parallel import cores
+from core.recipe import Recipe
 from core.regularizers import Penalty
 from core.schedules import (
     SCHEDULES,
@@ -77,7 +78,7 @@ from core.schedules import (
 )
 from core.state import State
 from core.summary import Row, Summary, summary
-from core.trainer import Epoch, Recipe, Step, fit
+from core.trainer import Epoch, Step, fit
 
 __all__ = [
     "ELU",

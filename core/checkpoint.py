@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from errno import EISDIR
 from glob import escape
 from pathlib import Path
 from threading import get_ident
@@ -37,25 +38,20 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Raises OSError where the folder cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}-{get_ident()}.tmp")
+    if not path.name or path.is_dir():
+        raise IsADirectoryError(EISDIR, "this is a folder", str(path))
+    temporary = path.with_name(f".{path.name[:60]}.{os.getpid()}-{get_ident()}.tmp")
     try:
-        try:
-            with open(temporary, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        except OSError as error:
-            raise OSError(error.errno, error.strerror, str(path)) from None  # nobody knows the temporary name
-        for attempt in range(20):
-            try:
-                os.replace(temporary, path)
-                break
-            except PermissionError:
-                if os.name != "nt" or attempt == 19:
-                    raise
-                time.sleep(0.05)
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        _replace(temporary, path)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None  # nobody knows the temporary name
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     _sweep(path)
     if os.name != "nt":  # the rename itself reaches the disk with the folder
         with suppress(OSError):
@@ -66,9 +62,20 @@ def write_atomically(path: str | Path, content: bytes) -> None:
                 os.close(folder)
 
 
+def _replace(temporary: Path, path: Path) -> None:
+    for attempt in range(20):
+        try:
+            os.replace(temporary, path)
+            return
+        except PermissionError:
+            if os.name != "nt" or attempt == 19:
+                raise
+            time.sleep(0.05)
+
+
 def _sweep(path: Path) -> None:
     """Remove temporary files that are an hour old: nobody is still writing them."""
-    for left in path.parent.glob(f".{escape(path.name)}.*.tmp"):
+    for left in path.parent.glob(f".{escape(path.name[:60])}.*.tmp"):
         with suppress(OSError):
             if time.time() - left.stat().st_mtime > 3600:
                 left.unlink()
@@ -91,8 +98,8 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Mapping[st
     write_atomically(path, save(contiguous, {_KEY: json.dumps(told, allow_nan=False)}))
 
 
-def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
-    """(arrays, facts) of a file that `save_arrays` wrote.
+def load_arrays(path: str | Path, *, most: int = 4 << 30) -> tuple[dict[str, Array], dict[str, Any]]:
+    """(arrays, facts) of a file that `save_arrays` wrote, of `most` bytes at most.
 
     Sizes are checked against the file before anything is allocated, and nothing in it is executed.
 
@@ -104,13 +111,15 @@ def load_arrays(path: str | Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         if not path.is_file():
             raise CheckpointError(f"{path}: there is no such file")
+        if path.stat().st_size > most:
+            raise CheckpointError(f"{path}: the file is larger than {most:,} bytes, and is not read")
         with safe_open(str(path), framework="numpy") as file:
             told = _told(path, file.metadata() or {})
             foreign = [name for name in file.keys() if file.get_slice(name).get_dtype() not in _DTYPES]  # noqa: SIM118
             if foreign:
                 raise CheckpointError(f"{path}: {foreign[0]} has a type that no model here uses")
             arrays = {name: np.array(file.get_tensor(name)) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError, KeyError, ValueError, RecursionError) as error:
+    except (SafetensorError, OSError, KeyError, ValueError, RecursionError, MemoryError) as error:
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"{path}: the file is damaged or is not of this program ({error})") from None

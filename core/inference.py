@@ -27,6 +27,8 @@ def predict(model: Layer, x: Array, *, micro_batch: int = 256, threads: int = 1)
     """
     x = np.asarray(x)
     check_input(x, model)
+    if not len(x) or micro_batch < 1:
+        raise ValueError(f"there is nothing to predict: {len(x)} examples, {micro_batch} at a time")
     cuts = even_cuts(len(x), max(1, -(-len(x) // micro_batch)))
     first = model.forward(x[slice(*cuts[0])], Context(dtype=dtype_of(model)))
     if len(first) != cuts[0][1]:

@@ -100,6 +100,9 @@ class SoftmaxCrossEntropy(Loss):
         q.reshape(-1)[at] += each[t] * (1 - self.label_smoothing)
         if weight is not None:
             q *= weight[:, None]
+        np.copyto(
+            z, 0, where=np.equal(q, 0, out=ctx.buffer("free", (n, k), bool))
+        )  # a logit of −∞, on which no weight lies, costs nothing
         z *= q
         value = -float(z.sum())
         np.multiply(p, np.add.reduce(q, axis=1, keepdims=True, out=total), out=z)

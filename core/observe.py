@@ -57,7 +57,7 @@ def inner_layers(layer: Layer) -> bool:
 
 
 def _watched(node: Any, path: str, watcher: Watcher) -> Any:
-    if isinstance(node, list | tuple):
+    if type(node) in (list, tuple):
         return type(node)(_watched(value, f"{path}.{i}" if path else str(i), watcher) for i, value in enumerate(node))
     if isinstance(node, dict):
         return {key: _watched(value, f"{path}.{key}", watcher) for key, value in node.items()}

@@ -17,6 +17,10 @@ Facts = dict[str, Any]
 _SUMS = ("loss", "weight", "examples", "seconds")
 
 
+class StateError(ValueError):
+    """A saved state is damaged, or belongs to another model, optimizer, recipe or data."""
+
+
 class State:
     """Position, weights, optimizer slots, averages, best weights and patience of a training.
 
@@ -24,7 +28,7 @@ class State:
     not copies) and `facts()` numbers that go through JSON unharmed. `State(arrays, facts)`, given to `fit` with the
     same model, optimizer, data and recipe, goes on from there.
 
-    Raises ValueError for facts that make no sense.
+    Raises StateError for facts that make no sense.
 
     epoch, batch, step   epochs finished, batches finished in this epoch, updates made
     """
@@ -46,7 +50,7 @@ class State:
     def bind(self, flat: FlatParameters, slots: tuple[str, ...], *, averages: bool, keeps_best: bool) -> None:
         """Make room for a model's vectors, and fill them from what was saved.
 
-        Raises ValueError where what was saved belongs to another model or optimizer.
+        Raises StateError where what was saved belongs to another model or optimizer, or is not finite.
         """
         if self._flat is not None:  # used before: go on from where it stands
             self._saved = {name: array.copy() for name, array in self.arrays().items()}
@@ -60,15 +64,25 @@ class State:
         arrays = self.arrays()
         differing = sorted(arrays.keys() ^ self._saved.keys())
         if differing:
-            raise ValueError(f"the saved state is of another model or optimizer: it differs in {differing[0]}")
+            raise StateError(f"the saved state is of another model or optimizer: it differs in {differing[0]}")
         for name, array in arrays.items():
             if array.shape != self._saved[name].shape or array.dtype != self._saved[name].dtype:
-                raise ValueError(
+                raise StateError(
                     f"the saved state is of another model: {name} is {self._saved[name].dtype}"
                     f" {self._saved[name].shape}, not {array.dtype} {array.shape}"
                 )
             array[...] = self._saved[name]
         self._saved = {}
+        if not self.is_finite():
+            raise StateError("the saved state is damaged: its weights are not finite")
+
+    def check_position(self, epochs: int, batches: int) -> None:
+        """Raises StateError where the position is not one of a training of so many epochs and batches an epoch."""
+        inside = self.epoch <= epochs and self.batch < batches + (self.epoch < epochs) and self.best_epoch < epochs
+        if not inside or self.step != self.epoch * batches + self.batch or (self.epoch == epochs and self.batch):
+            raise StateError(
+                f"the saved state stands at epoch {self.epoch}, batch {self.batch}, which this recipe has not"
+            )
 
     def arrays(self) -> dict[str, Array]:
         """{"weights/NAME", "slots/SLOT/NAME", "average/NAME", "best/NAME": views}"""
@@ -178,5 +192,5 @@ def _checked(facts: Facts) -> Facts:
         or not all(isinstance(number, float) for number in numbers.values())
         or (numbers and not numbers.keys() >= set(_SUMS))
     ):
-        raise ValueError("the saved state is damaged: its position makes no sense")
+        raise StateError("the saved state is damaged: its position makes no sense")
     return facts

@@ -11,7 +11,7 @@ from core.context import Array, Context, Gradients, Shape
 from core.layer import Layer, Parameter, Statistic, dtype_of
 from core.observe import inner_layers, observe
 from core.optimizers import Optimizer
-from core.trainer import Recipe
+from core.recipe import Recipe
 from core.update import CHUNK
 
 

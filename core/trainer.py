@@ -20,66 +20,10 @@ from core.losses import Loss
 from core.observe import NonFiniteValue, observe, stop_at_nonfinite
 from core.optimizers import Optimizer
 from core.parallel import Crew, blas_threads, cores, even_cuts
+from core.recipe import Recipe
 from core.regularizers import Penalty
 from core.state import State
 from core.update import FlatParameters, Update
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What a training does, beside model, loss, optimizer and data.
-
-    A state goes on to the same bits only with the recipe and the data it was begun with: whoever saves it should save
-    `dataclasses.asdict(recipe)` and `data.fingerprint()` beside it, and compare, as `apps` does.
-
-    epochs         passes over the data
-    batch_size     examples an update
-    lanes          shares of a batch that threads may run side by side; part of the recipe, so that threads change
-                   the time and never the bits
-    micro_batch    examples that go through the model at once: a lane runs its share in pieces of this size at most
-    blas_threads   threads of BLAS in a one-lane training (with more lanes, each has one)
-    l1             strength of the penalty l1 · Σ |w| on the weights; 0: off
-    l2             strength of the penalty ½ l2 · Σ w² on the weights; 0: off
-    clip_norm      the gradient is scaled down to this length where it is longer (Pascanu et al., 2013); 0: off
-    clip_value     each element of the gradient is cut to ± this; 0: off
-    average        decay of a running average of the weights, with which validation and the end result are computed
-                   (Polyak & Juditsky, 1992), .999 say; 0: off
-    patience       stop after so many epochs without a better validation, and go back to the best weights; 0: never
-    monitor        what must get better: "loss", or a metric, of which more is better
-    seed           chooses the order of the examples, what dropout drops, and how examples are augmented
-
-    Raises ValueError for a value out of range.
-    """
-
-    epochs: int = 10
-    batch_size: int = 128
-    lanes: int = 1
-    micro_batch: int = 128
-    blas_threads: int = 1
-    l1: float = 0.0
-    l2: float = 0.0
-    clip_norm: float = 0.0
-    clip_value: float = 0.0
-    average: float = 0.0
-    patience: int = 0
-    monitor: str = "loss"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "lanes", "micro_batch", "blas_threads", "patience", "seed"):
-            value, least = getattr(self, name), int(name not in ("patience", "seed"))
-            if not isinstance(value, int | np.integer) or value < least:
-                raise ValueError(f"{name} is a whole number from {least} up, not {value}")
-        for name in ("clip_norm", "clip_value"):
-            if not (isfinite(getattr(self, name)) and getattr(self, name) >= 0):
-                raise ValueError(f"{name} is a finite number from 0 up, not {getattr(self, name)}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average is from 0 up to, not including, 1; not {self.average}")
-        Penalty(self.l1, self.l2)
-
-    def steps(self, examples: int) -> int:
-        """How many updates a training on so many examples makes: what schedules are stretched over."""
-        return self.epochs * len(batch_cuts(examples, self.batch_size))
 
 
 class Step(NamedTuple):
@@ -133,7 +77,8 @@ def fit(
     threads: how many run the lanes (default: what the machine has); they change the time, never the result.
 
     Raises NonFiniteLoss where the loss is not a number, before the update, or where an epoch left weights that are not
-    finite; ValueError where input, targets, state and model do not fit together.
+    finite; ValueError where input, targets, state and model do not fit together; RuntimeError where another `fit`
+    takes the model over meanwhile.
     """
     if recipe.patience and validation is None:
         raise ValueError("patience needs validation data: there is nothing to get better")
@@ -145,6 +90,7 @@ def fit(
     state = State() if state is None else state
     flat = FlatParameters(model, optimizer)
     state.bind(flat, optimizer.slots, averages=recipe.average > 0, keeps_best=recipe.patience > 0)
+    state.check_position(recipe.epochs, len(batch_cuts(len(data), recipe.batch_size)))
     lanes = [Lane(i, model, loss, data, metrics or {}, flat, recipe) for i in range(recipe.lanes)]
     penalty = Penalty(recipe.l1, recipe.l2) if recipe.l1 or recipe.l2 else None
     update = Update(
@@ -180,6 +126,8 @@ def _epoch(
         if weighted:
             total = loss.total_weight(data.t[rows], None if data.weight is None else data.weight[rows])
         scale = 1 / total if total else 0.0
+        if lanes[0].flat.moved():
+            raise RuntimeError("another training has taken this model over, or its parameters were replaced")
         jobs = [
             partial(lane.run, rows[a:b], scale, state.epoch, state.step)
             for lane, (a, b) in zip(lanes, even_cuts(stop - start, len(lanes)), strict=True)
@@ -261,7 +209,7 @@ class Lane:
         recipe: Recipe,
     ) -> None:
         self.model, self.loss, self.data, self.metrics, self.recipe = model, loss, data, metrics, recipe
-        self.index = index
+        self.index, self.flat = index, flat
         self.grads = Gradients(flat.trainable)
         self.ctx, self.at_loss, self.at_data = (
             Context(True, self.grads, self._stream, flat.vector.dtype) for _ in range(3)

@@ -44,6 +44,10 @@ class FlatParameters:
             view[...] = parameter.value
             parameter.value = view
 
+    def moved(self) -> bool:
+        """Whether the parameters are views of another vector by now (the first one speaks for all)."""
+        return bool(self.trainable) and self.trainable[0].value.base is not self.vector
+
     def views(self, vector: Array) -> list[Array]:
         """The parameters' shares of a vector like this one: slots, averages, best weights."""
         views, start = [], 0

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,13 @@ RESULTS = FOLDER / "results.csv"
 MOST_PARAMETERS = 50_000_000  # of a model that a file asks for
 
 
-def build(name: str, arguments: Mapping[str, Any], *, rng: np.random.Generator) -> Sequential:
+def build(
+    name: str, arguments: Mapping[str, Any], *, rng: np.random.Generator, most: int = MOST_PARAMETERS
+) -> Sequential:
     """A model of the zoo with fresh weights.
 
-    Raises ValueError for an unknown name, arguments that the architecture does not take, or sizes beyond reason: they
-    may come from a file.
+    Raises ValueError for an unknown name, arguments that the architecture does not take, or more than `most`
+    parameters, before they are allocated: the arguments may come from a file.
     """
     if name not in ZOO:
         raise ValueError(f"there is no model {name!r} in the zoo: choose one of {', '.join(ZOO)}")
@@ -45,9 +48,29 @@ def build(name: str, arguments: Mapping[str, Any], *, rng: np.random.Generator) 
         raise ValueError(f"{name} takes no {unknown[0]!r}, only {', '.join(sorted(known))}")
     _check_sizes(arguments.values())
     try:
-        return ZOO[name](**arguments, rng=rng)
-    except (TypeError, AttributeError, OverflowError, MemoryError) as error:
+        return ZOO[name](**arguments, rng=_Counted(rng, most))
+    except (TypeError, AttributeError, IndexError, OverflowError, MemoryError) as error:
         raise ValueError(f"{name} cannot be built from {dict(arguments)}: {error}") from None
+
+
+class _Counted:
+    """A generator that draws no more than so many numbers: one for each weight."""
+
+    def __init__(self, rng: np.random.Generator, most: int) -> None:
+        self.rng, self.left = rng, most
+
+    def standard_normal(self, size: tuple[int, ...]) -> np.ndarray:
+        self._count(size)
+        return self.rng.standard_normal(size)
+
+    def uniform(self, low: float, high: float, size: tuple[int, ...]) -> np.ndarray:
+        self._count(size)
+        return self.rng.uniform(low, high, size)
+
+    def _count(self, size: tuple[int, ...]) -> None:
+        self.left -= prod(size)
+        if self.left < 0:
+            raise ValueError("the sizes ask for more parameters than there may be")
 
 
 def _check_sizes(values: Any) -> None:

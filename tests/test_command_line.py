@@ -14,9 +14,13 @@ import numpy as np
 import pytest
 
 from apps import command_line
+from apps.errors import InputError
 from apps.mnist.data import load
 from apps.mnist.task import MNIST
-from core import load_arrays
+from apps.predictor import open_predictor
+from apps.run import next_run
+from apps.training import evaluate_on
+from core import load_arrays, save_arrays
 
 pytest.importorskip("sklearn")
 pytest.importorskip("rich")
@@ -325,6 +329,14 @@ def test_what_is_no_number_is_refused_by_the_parser(capsys, flags):
     assert "Traceback" not in capsys.readouterr().err
 
 
+def labelled(labels):
+    return lambda content: json.dumps(json.loads(content) | {"labels": labels}).encode()
+
+
+def asking(**arguments):
+    return lambda content: json.dumps(json.loads(content) | {"model": "mlp", "arguments": arguments}).encode()
+
+
 @pytest.mark.parametrize(
     ("name", "damage", "message"),
     [
@@ -338,6 +350,13 @@ def test_what_is_no_number_is_refused_by_the_parser(capsys, flags):
         ("model.json", lambda b: b.replace(b'"inputs": 784', b'"inputs": 783'), "another model"),
         ("model.json", lambda b: b.replace(b'"mnist"', b'"sentiment"'), "a model for sentiment, not for mnist"),
         ("model.json", lambda b: b.replace(b'"inputs"', b'"rng"'), "takes no 'rng'"),
+        ("model.json", labelled([]), "not distinct words"),
+        ("model.json", labelled(["0"] * 10), "not distinct words"),
+        ("model.json", labelled([None] * 10), "not distinct words"),
+        ("model.json", labelled(list("012345678")), "not 9 finite numbers"),
+        ("model.json", asking(inputs=784, outputs=10, hidden=[7000] * 60), "parameters"),
+        ("model.json", asking(inputs=784, outputs=10, hidden=[7000, 7000], initializer="orthogonal"), "parameters"),
+        ("model.json", lambda b: b.replace(b'"format": 1', b'"format": true'), "does not describe a model"),
     ],
 )
 def test_a_damaged_or_foreign_run_is_named(capsys, digit, name, damage, message):
@@ -440,3 +459,119 @@ def test_the_zoo_lists_its_models_and_shows_their_cards(capsys):
             assert heading in card, (name, heading)
     assert command_line.zoo(["card", "nothing"]) == 2
     assert "no card of 'nothing'" in capsys.readouterr().err
+
+
+# What a hostile tester found
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no fifos here")
+def test_nothing_waits_for_a_fifo(capsys, digit):
+    os.mkfifo("pipe")
+    assert command_line.predict(["mnist", "pipe"]) == 2
+    assert "it is not a file" in capsys.readouterr().err
+    assert command_line.predict(["mnist", "--out", "pipe", str(digit[0])]) == 2
+    assert "pipe is not a file" in capsys.readouterr().err
+    train("--out", "run")
+    Path("run/model.json").unlink()
+    os.mkfifo("run/model.json")
+    assert command_line.predict(["mnist", "--run", "run", str(digit[0])]) == 2
+    assert "this is not a file" in capsys.readouterr().err
+
+
+def test_a_link_is_followed_and_not_replaced(capsys, digit):
+    Path("link.csv").symlink_to("table.csv")
+    assert command_line.predict(["mnist", "--out", "link.csv", str(digit[0])]) == 0
+    assert Path("link.csv").is_symlink()
+    assert Path("table.csv").read_text().startswith("input,label,0")
+
+
+@pytest.mark.parametrize("out", ["", ".", "/", "run"])
+def test_a_folder_is_no_file_to_write(capsys, digit, out):
+    Path("run").mkdir()
+    assert command_line.predict(["mnist", f"--out={out}", str(digit[0])]) in (0, 2)
+    assert "Traceback" not in capsys.readouterr().err
+    assert Path("run").is_dir()
+
+
+def test_two_trainings_never_share_a_folder(capsys):
+    first, second = next_run(Path("runs"), "a"), next_run(Path("runs"), "a")
+    assert first != second
+    with first.locked(), pytest.raises(InputError, match="Another training is writing to runs"), first.locked():
+        pass
+    with first.locked():  # free again
+        pass
+
+
+def test_an_evaluation_is_the_same_on_any_number_of_threads(sample):
+    model = open_predictor(MNIST, model="mlp").model
+    results = [evaluate_on(MNIST, model, sample.train, threads).metrics for threads in (1, 2, 4)]
+    assert results[0] == results[1] == results[2]
+
+
+@pytest.mark.parametrize("fraction", ["0.9999", "0.99999999"])
+def test_too_few_examples_to_hold_out_are_told_before_a_folder_is_made(capsys, fraction):
+    assert train("--validation", fraction, "--out", "run") == 2
+    assert "both parts need at least one" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
+def test_a_stop_at_the_end_of_an_epoch_leaves_the_same_history(capsys, monkeypatch):
+    train("--out", "whole")
+    for at in (10, 11, 12):  # an epoch has twelve steps
+        steps = iter(range(1000))
+        with monkeypatch.context() as patch:
+            patch.setattr(command_line, "_interrupts", lambda steps=steps, at=at: _Switch(lambda: next(steps) >= at))
+            assert train("--out", f"cut-{at}") == 130
+        assert train("--out", f"cut-{at}", "--resume") == 0
+        histories = [json.loads(line) for line in Path(f"cut-{at}/history.jsonl").read_text().splitlines()]
+        for line, other in zip(histories, Path("whole/history.jsonl").read_text().splitlines(), strict=True):
+            assert line["layers"] == json.loads(other)["layers"]
+
+
+@pytest.mark.parametrize(
+    "line", ['{"epoch": 0}', '{"epoch": 0, "seconds": "x"}', "[" * 100_000, '{"epoch": 0, "loss": []}']
+)
+def test_a_damaged_history_is_named(capsys, line):
+    train("--out", "run")
+    Path("run/history.jsonl").write_text(line + "\n")
+    assert train("--out", "run", "--resume") == 2
+    assert "history.jsonl: the file is damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays, facts: (arrays | {"extra": np.zeros(1)}, facts),
+        lambda arrays, facts: ({k: a.astype(np.float64) for k, a in arrays.items()}, facts),
+        lambda arrays, facts: ({k: np.full_like(a, np.nan) for k, a in arrays.items()}, facts),
+        lambda arrays, facts: (arrays, facts | {"state": facts["state"] | {"epoch": 1}}),
+        lambda arrays, facts: (arrays, facts | {"state": facts["state"] | {"epoch": 10**400}}),
+        lambda arrays, facts: (arrays, facts | {"state": facts["state"] | {"batch": 7}}),
+        lambda arrays, facts: (arrays, facts | {"recipe": facts["recipe"] | {"lanes": 10**7}}),
+        lambda arrays, facts: (arrays, facts | {"recipe": facts["recipe"] | {"epochs": 10**400}}),
+        lambda arrays, facts: (arrays, facts | {"recipe": facts["recipe"] | {"monitor": []}}),
+        lambda arrays, facts: (arrays, facts | {"recipe": facts["recipe"] | {"average": 0.5}}),
+    ],
+)
+def test_a_state_that_contradicts_itself_is_refused(capsys, spoil):
+    train("--out", "run")
+    save_arrays("run/state.safetensors", *spoil(*load_arrays("run/state.safetensors")))
+    capsys.readouterr()
+    assert train("--out", "run", "--resume") == 2
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("flags", [["--epochs", "9" * 400], ["--lanes", "9" * 400], ["--lanes", "1000000000"]])
+def test_absurd_numbers_are_refused(capsys, flags):
+    assert command_line.train(command_line.TASKS["mnist"], ["--model", "mlp", *flags]) == 2
+    assert "at most" in capsys.readouterr().err
+
+
+def test_a_name_that_is_no_text_is_shown_all_the_same(tmp_path, digit):
+    name = os.fsencode(tmp_path) + b"/\xff.png"
+    with open(name, "wb") as file:
+        file.write(digit[0].read_bytes())
+    for flags in ([], ["--json"]):
+        out, err = script("predict.py", "mnist", os.fsdecode(name), *flags).communicate(timeout=60)
+        assert err == ""
+        assert "ff.png" in out

@@ -63,6 +63,8 @@ def _read(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str, bytes
             content = source
         elif isinstance(source, str | os.PathLike):
             name = os.fspath(source)
+            if os.path.exists(source) and not os.path.isfile(source):
+                raise InputError(f"{name} cannot be read (it is not a file): give the path of an image file.")
             with open(source, "rb") as file:
                 content = file.read(MAX_BYTES + 1)
         else:

@@ -30,6 +30,7 @@ MNIST = Task(
     unit="images",
     load=load,
     datasets=tuple(DATASETS),
+    shape=(1, 28, 28),
     open=open_image,
     encode=encode,
     model="cnn",

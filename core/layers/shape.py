@@ -16,8 +16,8 @@ class Flatten(Layer):
         axes = (*range(1, x.ndim), 0)
         last = x.transpose(axes)  # (…, N)
         if last.flags.c_contiguous:
-            return last.reshape(-1, len(x)).T
-        return x.reshape(len(x), -1)
+            return last.reshape(prod(x.shape[1:]), len(x)).T
+        return x.reshape(len(x), prod(x.shape[1:]))
 
     def backward(self, dy: Array, ctx: Context) -> Array:
         (shape,) = ctx.saved
