@@ -68,6 +68,18 @@ def test_paths_bytes_and_open_files_are_the_same(tmp_path):
     assert all(np.array_equal(encode(image), encode(drawing())) for image in images)
 
 
+@pytest.mark.parametrize(("left", "right", "ink"), [(210, 130, 60), (230, 110, 40), (60, 140, 220)])
+@pytest.mark.parametrize("turned", [False, True])
+def test_light_from_one_side_does_not_matter(left, right, ink, turned):
+    stroke = scale(np.asarray(drawing(ground=0, ink=255)))
+    light = np.linspace(left, right, stroke.shape[1])
+    if turned:
+        light = np.linspace(left, right, stroke.shape[0])[:, np.newaxis]
+    noise = np.random.default_rng(0).normal(0, 3, stroke.shape)
+    photograph = (light * (1 - stroke) + ink * stroke + noise).clip(0, 255).astype(np.uint8)
+    assert distance(encode(Image.fromarray(photograph)), encode(drawing())) < 0.02
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(orientation):
     turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}

@@ -132,11 +132,11 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
     The border tells the grey of the ground and its noise; of what stands out, the top quarter is full ink.
     """
-    border = _border(grey).astype(np.float32)
-    ground = np.median(border)
-    noise = 3 * 1.4826 * np.median(abs(border - ground))  # three standard deviations
-    darker = np.maximum(ground - grey, 0, dtype=np.float32)
-    lighter = np.maximum(grey - ground, 0, dtype=np.float32)
+    ground = _ground(grey)
+    noise = 3 * 1.4826 * np.median(abs(_border(grey - ground)))  # three standard deviations
+    middle = np.median(ground)  # where there is less light, dark ink differs less from its ground
+    darker = np.maximum(ground - grey, 0) * (middle / np.maximum(ground, 1))
+    lighter = np.maximum(grey - ground, 0) * ((256 - middle) / np.maximum(256 - ground, 1))
     ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
     strokes = ink[ink > max(noise, FAINTEST)]
     if strokes.size == 0:
@@ -147,12 +147,39 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     return stretched
 
 
+def _ground(grey: np.ndarray) -> np.ndarray:
+    """The grey of the ground at every pixel: a plane through the border, since light may fall from one side.
+
+    (H, W) -> (H, W) float32. What crosses the border, a stroke say, is left out of a second fit.
+    """
+    height, width = grey.shape
+    rows, columns = np.nonzero(_at_border(height, width))
+    rows, columns = (places[:: max(1, places.size // 2000)] for places in (rows, columns))  # enough for three numbers
+    at = np.stack([np.ones_like(rows), rows, columns], axis=1).astype(np.float32)  # (P, 3)
+    border = grey[rows, columns].astype(np.float32)
+    level: np.ndarray = np.array([np.median(border), 0, 0], np.float32)
+    for _ in range(2):
+        off = abs(border - at @ level)
+        near = off <= max(np.quantile(off, 0.75), 1)
+        level = np.linalg.lstsq(at[near], border[near])[0]
+    ground: np.ndarray = level[0] + level[1] * np.arange(height, dtype=np.float32)[:, np.newaxis]
+    ground = ground + level[2] * np.arange(width, dtype=np.float32)
+    return ground
+
+
 def _border(grey: np.ndarray) -> np.ndarray:
-    """The pixels within a twentieth of the shorter side from the edge, one at least.  (H, W) -> (P,)"""
-    width = max(1, min(grey.shape) // 20)
-    inside = np.zeros(grey.shape, dtype=bool)
-    inside[width:-width, width:-width] = True
-    return grey[~inside]
+    """The pixels near the edge.  (H, W) -> (P,)"""
+    height, width = grey.shape
+    border: np.ndarray = grey[_at_border(height, width)]
+    return border
+
+
+def _at_border(height: int, width: int) -> np.ndarray:
+    """Whether a pixel lies within a twentieth of the shorter side from the edge, one at least.  (H, W) bool"""
+    edge = max(1, min(height, width) // 20)
+    border = np.ones((height, width), dtype=bool)
+    border[edge:-edge, edge:-edge] = False
+    return border
 
 
 def normalize(ink: np.ndarray) -> np.ndarray:
