@@ -120,7 +120,9 @@ class Run:
             lines = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
             kept = [line for line in lines if line["epoch"] < epochs]
             for line in kept:
-                isfinite(line["seconds"] + line["loss"] + line["lr"] + sum(v or 0 for v in line["validation"].values()))
+                total = line["seconds"] + line["loss"] + line["lr"] + sum(v or 0 for v in line["validation"].values())
+                if not isfinite(total):
+                    raise ValueError(f"epoch {line['epoch']} holds a number that is not finite")
             return kept
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise CheckpointError(f"{self.history}: the file is damaged ({error})") from None

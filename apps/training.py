@@ -148,10 +148,12 @@ def train(
     files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
     learn, held = _hold_out(plan)
-    state, history = _resumed(plan, run) if resume else (State(), [])
     if not resume:
         run.begin()
-    with run.locked():
+    with run.locked():  # before anything in the folder is read or written
+        if not resume:
+            run.check_free()  # again: another training may have come and gone since
+        state, history = _resumed(plan, run) if resume else (State(), [])
         try:
             yield from _train(plan, run, state, history, learn, held, threads, stop)
         except StateError as error:
@@ -215,7 +217,10 @@ def _train(
 def evaluate_on(
     task: Task, model: Sequential, examples: Examples, threads: int | None = None, seconds: float = 0.0
 ) -> Result:
-    """How good a model is on some examples."""
+    """How good a model is on some examples, the same on any number of threads.
+
+    Raises InputError where the model's outputs are not finite.
+    """
     with blas_threads(1):  # so that the result is that of one thread, whatever their number
         logits = predict(model, examples.x, threads=cores() if threads is None else threads)
     if not np.isfinite(logits).all():
