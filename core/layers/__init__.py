@@ -9,6 +9,7 @@ from core.layers.conv2d import Conv2D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
 from core.layers.dropout import Dropout
+from core.layers.ensemble import Ensemble
 from core.layers.layer_norm import LayerNorm
 from core.layers.max_pool2d import MaxPool2D
 from core.layers.residual import Residual
@@ -39,6 +40,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Sequential,
     Residual,
     Concat,
+    Ensemble,
 )
 
 __all__ = [
@@ -52,6 +54,7 @@ __all__ = [
     "ConvPool2D",
     "Dense",
     "Dropout",
+    "Ensemble",
     "Flatten",
     "GlobalAveragePool2D",
     "LayerNorm",
