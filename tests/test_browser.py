@@ -14,9 +14,13 @@ from time import monotonic, sleep
 
 import pytest
 
+from apps.mnist.misread import read_misread
+from apps.mnist.task import MNIST
+from apps.serving import shipped
+
 ROOT = Path(__file__).parents[1]
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 30_000  # ms
+PATIENCE = 120_000  # ms, for a machine that does much else
 DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 THREE = [(0.3, 0.26), (0.4, 0.19), (0.6, 0.2), (0.66, 0.32), (0.6, 0.43), (0.45, 0.49), (0.62, 0.53), (0.69, 0.66)]
 THREE += [(0.62, 0.79), (0.45, 0.83), (0.29, 0.76)]
@@ -167,9 +171,7 @@ def test_a_finger_draws(browser, server):
     points = [(0.5, 0.15 + 0.05 * i) for i in range(15)]
     for i, (x, y) in enumerate(points):
         touch = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-        session.send(
-            "Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [touch]}
-        )
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [touch]})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     reads(page, "1")
     context.close()
@@ -187,17 +189,16 @@ def test_a_bad_upload_gets_a_sentence(visit):
 
 def test_a_click_on_the_confusion_matrix_opens_the_digits_of_the_cell(visit):
     page = visit("digits")
-    chart = page.locator("[data-testid=stVegaLiteChart]").last
-    chart.scroll_into_view_if_needed()
-    figures = chart.locator("svg, canvas").first
-    figures.wait_for()
-    before = page.locator("[data-testid=stSelectbox]").last.inner_text()
-    options = page.locator("[data-testid=stSelectbox]").last
-    options.locator("input").click()
-    first = page.locator("[role=option]").nth(1).inner_text()
-    page.locator("[role=option]").nth(1).click()
-    page.get_by_text(first.split(" (")[0].replace(" read as ", " → ")).first.wait_for()
-    assert before != page.locator("[data-testid=stSelectbox]").last.inner_text()
+    found = read_misread("mnist_" + next(name for name in shipped(MNIST) if read_misread(f"mnist_{name}")))
+    true, read, times = found.cells()[0]
+    assert times < len(found.row)
+    page.locator(f"[aria-label*='true: {true}'][aria-label*='read: {read}']").first.click()
+    option = page.get_by_text(f"{true} read as {read} ({times})")
+    option.first.wait_for()
+    wait_until_still(page)
+    assert page.locator(".gallery button").count() == times
+    page.locator(".gallery button").first.click()
+    page.get_by_text(f"a {true}, read as {read}").wait_for()
 
 
 def test_from_the_zoo_to_a_card(visit):
@@ -231,11 +232,12 @@ CONTRAST = """() => {
   const parse = (text) => { const v = text.match(/[\\d.]+/g).map(Number); return [v.slice(0, 3), v[3] ?? 1] }
   const over = (top, alpha, ground) => top.map((v, i) => alpha * v + (1 - alpha) * ground[i])
   const poor = []
+  let checked = 0
   for (const element of document.querySelectorAll('[data-testid=stApp] *')) {
     const words = [...element.childNodes].filter((n) => n.nodeType === 3 && n.data.trim()).map((n) => n.data.trim())
     const box = element.getBoundingClientRect(), style = getComputedStyle(element)
-    if (!words.length || !box.width || style.visibility === 'hidden' || element.closest('svg, [disabled], style')) continue
-    if (element.closest('[data-testid=stIconMaterial]')) continue
+    if (!words.length || !box.width || style.visibility === 'hidden') continue
+    if (element.closest('svg, [disabled], style, [data-testid=stIconMaterial]')) continue
     const chain = []
     for (let e = element; e; e = e.parentElement) chain.unshift(e)
     let ground = [255, 255, 255], opacity = 1
@@ -247,9 +249,11 @@ CONTRAST = """() => {
     const [colour, alpha] = parse(style.color)
     const [a, b] = [light(over(colour, alpha * opacity, ground)), light(ground)].sort((p, q) => q - p)
     const ratio = (a + 0.05) / (b + 0.05)
+    if (ratio < 1.01) continue // a slider's ends, shown under the pointer only
+    checked += 1
     if (ratio < 4.5) poor.push(`${ratio.toFixed(2)}: ${words[0].slice(0, 40)}`)
   }
-  return poor
+  return checked > 8 ? poor : ['too little text was found']
 }"""
 
 
@@ -260,16 +264,18 @@ def test_text_stands_out_from_its_ground(visit, address, dark):
     assert page.evaluate(CONTRAST) == []
 
 
+FOCUSED = """() => {
+  let e = document.activeElement
+  while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+  return e?.getAttribute('aria-label') || e?.innerText?.trim() || ''
+}"""
+
+
 def test_every_control_of_the_digits_is_reached_by_tab(visit):
     page = visit("digits")
     seen = set()
-    for _ in range(40):
+    for _ in range(90):
         page.keyboard.press("Tab")
-        seen.add(
-            page.evaluate(
-                """() => { let e = document.activeElement; while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
-                return e?.getAttribute('aria-label') || e?.innerText?.trim() || e?.type || '' }"""
-            ).split(".")[0]
-        )
-    wanted = {"Home", "Models", "Drawing pad", "Undo", "Clear", "Width of the pen"}
-    assert wanted <= seen, wanted - seen
+        seen.add(page.evaluate(FOCUSED).split(".")[0].split("\n")[-1])
+    wanted = {"Home", "Models", "Drawing pad", "Undo", "Clear", "Width of the pen", "Draw"}
+    assert wanted <= seen

@@ -83,7 +83,8 @@ def test_the_other_views_open(view):
 
 def test_every_network_can_be_chosen():
     for name in apps.serving.shipped(MNIST):
-        app = opened("mnist/page.py", digits_pad={"strokes": A_THREE}, digits_model=name, digits_every=True)
+        app = opened("mnist/page.py", digits_pad={"strokes": A_THREE}, digits_every=True)
+        app.selectbox[0].set_value(name).run()
         assert app.metric[0].value == "3", name
 
 
