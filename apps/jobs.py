@@ -23,6 +23,7 @@ import secrets
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
@@ -198,7 +199,7 @@ def ensure_trainer() -> None:
     """Start the process that trains, where none is at work; a second one would end at once."""
     if not is_training():
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-m", "apps.trainer", str(folder())],
             env=environment,
             stdin=subprocess.DEVNULL,
@@ -206,6 +207,7 @@ def ensure_trainer() -> None:
             stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
+        threading.Thread(target=process.wait, daemon=True).start()  # so that its end is taken note of
 
 
 def is_training() -> bool:

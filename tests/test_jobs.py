@@ -107,7 +107,10 @@ def test_a_second_trainer_leaves_the_work_to_the_first():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"recipe": {"lr": 1e30, "optimizer": "sgd", "epochs": 2}}, "not finite"),
+        (
+            {"model": "mlp", "recipe": {"lr": 1e20, "optimizer": "sgd", "schedule": "constant", "epochs": 2}},
+            "not finite",
+        ),
         ({"recipe": {"optimizer": "none"}}, "optimizer is one of"),
         ({"model": "none"}, "There is no model"),
         ({"task": "none"}, "There is no task"),

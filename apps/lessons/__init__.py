@@ -49,7 +49,7 @@ LESSONS: Sequence[Lesson] = (
     ),
     Lesson(
         "Gradients that vanish",
-        "Twenty sigmoid layers: each multiplies the gradient by a quarter at most, so the first layers learn nothing. So"
+        "Twenty sigmoid layers: each multiplies the gradient by a quarter at most, so the first learn nothing. So"
         " says the doctor below the curves. The remedy: ReLU with He's initialization.",
         (
             Trial("20 × sigmoid", {}, DEEP | {"activation": "sigmoid", "initializer": "glorot_uniform"}),

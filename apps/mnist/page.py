@@ -142,7 +142,7 @@ def show_answer(predictor: Predictor, x: Array | None, answer: dict[str, Any] | 
     blank = x is None or answer is None
     p = dict.fromkeys(predictor.labels, 0.0) if answer is None else answer["probabilities"]
     row = st.container(horizontal=True, vertical_alignment="center", gap="medium")
-    words, seen = row.container(width=210), row.container(width="content")
+    words, seen = row.container(width=230), row.container(width="content")
     with words:
         nearest = max(p, key=lambda label: p[label])
         if blank or answer is None:
