@@ -9,6 +9,7 @@ from core.layers.bidirectional import Bidirectional
 from core.layers.concat import Concat
 from core.layers.conv1d import Conv1D
 from core.layers.conv2d import Conv2D
+from core.layers.conv_max_pool1d import ConvMaxPool1D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
 from core.layers.dropout import Dropout
@@ -18,9 +19,11 @@ from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
 from core.layers.gru import GRU
 from core.layers.layer_norm import LayerNorm
 from core.layers.lstm import LSTM
+from core.layers.max_pool1d import MaxPool1D
 from core.layers.max_pool2d import MaxPool2D
 from core.layers.residual import Residual
 from core.layers.rnn import RNN
+from core.layers.self_attention import MultiHeadSelfAttention
 from core.layers.sequential import Sequential
 from core.layers.shape import Flatten, Reshape
 
@@ -34,11 +37,14 @@ LAYERS: tuple[type[Layer], ...] = (
     Embedding,
     EmbeddingBag,
     Conv1D,
+    ConvMaxPool1D,
+    MaxPool1D,
     RNN,
     LSTM,
     GRU,
     Bidirectional,
     AttentionPooling,
+    MultiHeadSelfAttention,
     GlobalMaxPool1D,
     GlobalAveragePool1D,
     BatchNorm,
@@ -74,6 +80,7 @@ __all__ = [
     "Concat",
     "Conv1D",
     "Conv2D",
+    "ConvMaxPool1D",
     "ConvPool2D",
     "Dense",
     "Dropout",
@@ -85,7 +92,9 @@ __all__ = [
     "GlobalMaxPool1D",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool1D",
     "MaxPool2D",
+    "MultiHeadSelfAttention",
     "ReLU",
     "Reshape",
     "Residual",
