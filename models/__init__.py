@@ -18,12 +18,29 @@ from core import Sequential
 from models.cnn import cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
+from models.resnet import resnet
+from models.vgg import vgg, vgg_ensemble
 
-__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "softmax_regression"]
+__all__ = [
+    "CARDS",
+    "RESULTS",
+    "WEIGHTS",
+    "ZOO",
+    "build",
+    "cnn",
+    "lenet5",
+    "mlp",
+    "resnet",
+    "softmax_regression",
+    "vgg",
+    "vgg_ensemble",
+]
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn)}
+ZOO: Mapping[str, Builder] = {
+    build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, resnet, vgg, vgg_ensemble)
+}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"

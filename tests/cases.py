@@ -23,6 +23,7 @@ from core import (
     Dropout,
     Embedding,
     EmbeddingBag,
+    Ensemble,
     Flatten,
     GlobalAveragePool1D,
     GlobalAveragePool2D,
@@ -225,6 +226,11 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Concat(Dense(4, 3, rng=r), Tanh(), axis=-1), sequences(r)),
         lambda r: (Concat(GlobalMaxPool1D(), GlobalAveragePool1D()), sequences(r)),
         lambda r: (Concat(Conv2D(2, 3, 3, rng=r, padding="same"), MaxPool2D(1)), images(r, 4, 2, 4, 5)),
+    ],
+    Ensemble: [
+        lambda r: (Ensemble(*(Sequential(Dense(4, 5, rng=r), Tanh(), Dense(5, 3, rng=r)) for _ in range(3))), rows(r)),
+        lambda r: (Ensemble(Dense(4, 3, rng=r)), rows(r)),
+        lambda r: (Ensemble(GRU(4, 4, rng=r, output="last"), GlobalMaxPool1D()), sequences(r)),
     ],
 }
 

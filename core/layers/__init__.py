@@ -15,6 +15,7 @@ from core.layers.dense import Dense
 from core.layers.dropout import Dropout
 from core.layers.embedding import Embedding
 from core.layers.embedding_bag import EmbeddingBag
+from core.layers.ensemble import Ensemble
 from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
 from core.layers.gru import GRU
 from core.layers.layer_norm import LayerNorm
@@ -64,6 +65,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Sequential,
     Residual,
     Concat,
+    Ensemble,
 )
 
 __all__ = [
@@ -86,6 +88,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EmbeddingBag",
+    "Ensemble",
     "Flatten",
     "GlobalAveragePool1D",
     "GlobalAveragePool2D",
