@@ -9,30 +9,44 @@ from core.checkpoint import (
     save_weights,
     write_atomically,
 )
-from core.context import Array, Context, Gradients
+from core.context import Array, Context
 from core.data import Examples, batch_cuts, epoch_order, split
 from core.diagnostics import Finding, LayerReport, LayerStatistics, NonFiniteLoss, diagnose, inspect
 from core.gradient_check import GradientError, gradient_check
+from core.gradients import Gradients
 from core.inference import correct, evaluate, predict
 from core.initializers import INITIALIZERS
-from core.layer import Layer, Parameter, Statistic, dtype_of
+from core.layer import Layer, Parameter, Statistic, Table, dtype_of
 from core.layers import (
     ELU,
     GELU,
+    GRU,
     LAYERS,
+    LSTM,
+    RNN,
+    AttentionPooling,
     AveragePool2D,
     BatchNorm,
+    Bidirectional,
     Concat,
+    Conv1D,
     Conv2D,
+    ConvMaxPool1D,
     ConvPool2D,
     Dense,
     Dropout,
+    Embedding,
+    EmbeddingBag,
     Ensemble,
     Flatten,
+    GlobalAveragePool1D,
     GlobalAveragePool2D,
+    GlobalMaxPool1D,
     LayerNorm,
     LeakyReLU,
+    MaxPool1D,
     MaxPool2D,
+    MultiHeadSelfAttention,
     ReLU,
     Reshape,
     Residual,
@@ -64,6 +78,7 @@ from core.optimizers import (
     Optimizer,
     RMSprop,
 )
+from core.padded import Padded
 from core.parallel import cores
 from core.recipe import Recipe
 from core.regularizers import Penalty
@@ -77,6 +92,7 @@ from core.schedules import (
     StepDecay,
     WarmUp,
 )
+from core.sequences import Ragged, Sequences
 from core.state import State
 from core.summary import Row, Summary, summary
 from core.trainer import Epoch, Step, fit
@@ -84,28 +100,37 @@ from core.trainer import Epoch, Step, fit
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
     "INITIALIZERS",
     "LAYERS",
     "LOSSES",
+    "LSTM",
     "OPTIMIZERS",
+    "RNN",
     "SCHEDULES",
     "SGD",
     "AdaGrad",
     "Adam",
     "AdamW",
     "Array",
+    "AttentionPooling",
     "AveragePool2D",
     "BatchNorm",
+    "Bidirectional",
     "BinaryCrossEntropy",
     "CheckpointError",
     "Concat",
     "Constant",
     "Context",
+    "Conv1D",
     "Conv2D",
+    "ConvMaxPool1D",
     "ConvPool2D",
     "Cosine",
     "Dense",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "Ensemble",
     "Epoch",
     "Examples",
@@ -113,7 +138,9 @@ __all__ = [
     "Finding",
     "FlatCosine",
     "Flatten",
+    "GlobalAveragePool1D",
     "GlobalAveragePool2D",
+    "GlobalMaxPool1D",
     "GradientError",
     "Gradients",
     "Huber",
@@ -123,23 +150,28 @@ __all__ = [
     "LayerStatistics",
     "LeakyReLU",
     "Loss",
+    "MaxPool1D",
     "MaxPool2D",
     "MeanAbsoluteError",
     "MeanSquaredError",
     "Momentum",
+    "MultiHeadSelfAttention",
     "Muon",
     "Nesterov",
     "NonFiniteLoss",
     "OneCycle",
     "Optimizer",
+    "Padded",
     "Parameter",
     "Penalty",
     "RMSprop",
+    "Ragged",
     "ReLU",
     "Recipe",
     "Reshape",
     "Residual",
     "Row",
+    "Sequences",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -151,6 +183,7 @@ __all__ = [
     "Step",
     "StepDecay",
     "Summary",
+    "Table",
     "Tanh",
     "WarmUp",
     "batch_cuts",
