@@ -217,6 +217,11 @@ def test_noise_on_blank_paper_is_no_ink():
     assert encode(Image.fromarray(noise.astype(np.uint8))).max() == 0
 
 
+def test_light_from_one_side_on_blank_paper_is_no_ink():
+    light = np.linspace(230, 120, 300) + np.random.default_rng(0).normal(0, 3, (200, 300))
+    assert encode(Image.fromarray(light.astype(np.uint8))).max() == 0
+
+
 @given(arrays(np.uint8, (28, 28)))
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_what_has_mnists_form_is_only_scaled(grey):

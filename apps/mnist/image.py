@@ -133,14 +133,18 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
     What differs from the ground by more than the noise near the edge is a stroke; the top quarter is full ink.
     """
-    light = grey if _lies_on_light(_shrink(grey)) else 255 - grey  # dark ink on a light ground
-    ground = _ground(light)
-    off = _border(ground - light)
+    plane = _plane(grey)
+    small = _shrink(grey - plane)
+    if not _lies_on_light(small):
+        grey, plane, small = 255 - grey, 255 - plane, -small  # from here on the ink is dark
+    ground = plane + _fill(small, grey.shape)
+    off = _border(ground - grey)
     ground = np.maximum(ground - np.median(off), 0)
     noise = 3 * 1.4826 * np.median(abs(off - np.median(off)))  # three standard deviations
-    # Where there is less light, dark ink differs less from its ground.
-    ink = np.maximum(ground - light, 0) * ((np.median(ground) + 1) / (ground + 1))
-    strokes = ink[ink > max(noise, FAINTEST)]
+    darker = np.maximum(ground - grey, 0)
+    # Where there is less light, ink differs less from its ground.
+    ink = darker * ((np.median(ground) + 1) / (ground + 1))
+    strokes = ink[darker > max(noise, FAINTEST)]
     if strokes.size == 0:
         return np.zeros_like(ink)
     full = np.quantile(strokes, 0.75)
@@ -149,16 +153,36 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     return stretched
 
 
-def _ground(light: np.ndarray) -> np.ndarray:
-    """The grey of a light ground at every pixel, lit as it may be: the picture with its dark strokes filled in.
+def _plane(grey: np.ndarray) -> np.ndarray:
+    """A plane through the border: the grey of the ground where light falls from one side.
 
-    (H, W) uint8 -> (H, W) float32. A morphological closing (Serra, 1982): a maximum over a square that is wider
-    than any stroke, then a minimum, which gives the edges of shadows back.
+    (H, W) -> (H, W) float32. What crosses the border, a stroke say, is left out of a second fit.
+    """
+    height, width = grey.shape
+    rows, columns = np.nonzero(_at_border(height, width))
+    rows, columns = (places[:: max(1, places.size // 2000)] for places in (rows, columns))  # enough for three numbers
+    at = np.stack([np.ones_like(rows), rows, columns], axis=1).astype(np.float32)  # (P, 3)
+    border = grey[rows, columns].astype(np.float32)
+    level: np.ndarray = np.array([np.median(border), 0, 0], np.float32)
+    for _ in range(2):
+        off = abs(border - at @ level)
+        near = off <= max(np.quantile(off, 0.75), 1)
+        level = np.linalg.lstsq(at[near], border[near])[0]
+    plane: np.ndarray = level[0] + level[1] * np.arange(height, dtype=np.float32)[:, np.newaxis]
+    plane = plane + level[2] * np.arange(width, dtype=np.float32)
+    return plane
+
+
+def _fill(small: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A light ground without its dark strokes, in shadow or not.  (h, w) -> shape (H, W) float32
+
+    A morphological closing (Serra, 1982): a maximum over a square that is wider than any stroke, then a minimum,
+    which gives the edges of shadows back.
     """
     from PIL import Image
 
-    ground = _spread(_spread(_shrink(light), np.maximum), np.minimum)
-    return np.asarray(Image.fromarray(ground).resize(light.shape[::-1], Image.Resampling.BILINEAR))
+    filled = _spread(_spread(small, np.maximum), np.minimum)
+    return np.asarray(Image.fromarray(filled).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
 def _lies_on_light(small: np.ndarray) -> bool:
@@ -175,11 +199,11 @@ def _lies_on_light(small: np.ndarray) -> bool:
 
 
 def _shrink(grey: np.ndarray) -> np.ndarray:
-    """Grey levels (H, W) with a longer side of COARSE pixels at most -> (h, w) float32"""
+    """(H, W) float32 -> (h, w), the longer side COARSE pixels at most"""
     from PIL import Image
 
     size = (max(1, round(side * min(1, COARSE / max(grey.shape)))) for side in reversed(grey.shape))
-    return np.asarray(Image.fromarray(grey.astype(np.float32)).resize(tuple(size), Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(grey).resize(tuple(size), Image.Resampling.BOX))
 
 
 def _spread(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
