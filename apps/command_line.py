@@ -127,7 +127,9 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
         chosen, given = _as_begun(Run(arguments.out), chosen, given)
     elif arguments.out is not None:
         Run(arguments.out).check_free()
-    name, sizes, recipe = choose(task, chosen["model"], given)  # what is wrong is told before data are loaded
+    name, sizes, recipe = choose(
+        task, chosen["model"], given, chosen["dataset"]
+    )  # what is wrong is told before data are loaded
     dataset = chosen["dataset"] or task.datasets[0]
     data = _load(task, arguments.data, dataset)
     if "epochs" not in given:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from core import Sequential
-from models.cnn import cnn
+from models.cnn import cnn, quick_cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
 from models.resnet import resnet
@@ -30,6 +30,7 @@ __all__ = [
     "cnn",
     "lenet5",
     "mlp",
+    "quick_cnn",
     "resnet",
     "softmax_regression",
     "vgg",
@@ -39,7 +40,7 @@ __all__ = [
 Builder = Callable[..., Sequential]
 
 ZOO: Mapping[str, Builder] = {
-    build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, resnet, vgg, vgg_ensemble)
+    build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, quick_cnn, resnet, vgg, vgg_ensemble)
 }
 
 FOLDER = Path(__file__).parent

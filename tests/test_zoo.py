@@ -22,6 +22,7 @@ SMALL = {
     "mlp": ({"inputs": 12, "outputs": 3, "hidden": (5, 4), "activation": "tanh", "dropout": 0.5}, (3, 4)),
     "lenet5": ({"outputs": 3, "dropout": 0.5}, (1, 28, 28)),
     "cnn": ({"side": 10, "outputs": 3, "channels": (2, 3), "hidden": (4,)}, (1, 10, 10)),
+    "quick_cnn": ({"outputs": 3}, (1, 28, 28)),
     "resnet": ({"outputs": 3, "channels": (2, 3), "blocks": 2}, (1, 12, 12)),
     "vgg": ({"side": 20, "outputs": 3, "channels": (2, 3, 2, 4), "hidden": 5}, (1, 20, 20)),
     "vgg_ensemble": ({"members": 2, "side": 20, "outputs": 3, "channels": (2, 2, 2, 3), "hidden": 4}, (1, 20, 20)),
