@@ -7,19 +7,23 @@ import numpy as np
 from core import (
     ELU,
     GELU,
+    AdditiveBins,
     AveragePool2D,
     BatchNorm,
+    ColumnEmbedding,
     Concat,
     Conv2D,
     ConvPool2D,
     Dense,
     Dropout,
+    EnsembleDense,
     Flatten,
     GlobalAveragePool2D,
     Layer,
     LayerNorm,
     LeakyReLU,
     MaxPool2D,
+    PiecewiseLinear,
     ReLU,
     Reshape,
     Residual,
@@ -29,6 +33,7 @@ from core import (
     Softmax,
     Softplus,
     Tanh,
+    Total,
 )
 
 Case = tuple[Layer, np.ndarray]
@@ -41,6 +46,17 @@ def images(r: np.random.Generator, *shape: int) -> np.ndarray:
 
 def rows(r: np.random.Generator) -> np.ndarray:
     return r.standard_normal((5, 4))
+
+
+def coordinates(r: np.random.Generator) -> np.ndarray:
+    """Places in bins, beyond them too, and special values."""
+    x = r.uniform(0, 4.5, (6, 4))
+    x[0, :2], x[1, 1:], x[2, 3] = -1, -2, -3
+    return x
+
+
+def categories(r: np.random.Generator) -> np.ndarray:
+    return np.floor(r.uniform(0, (3, 1, 4, 2), (6, 4)))
 
 
 CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
@@ -108,6 +124,23 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Sequential(), rows(r)),
         lambda r: (_tied(Dense(4, 4, rng=r)), rows(r)),
     ],
+    PiecewiseLinear: [
+        lambda r: (PiecewiseLinear(4, 3, 2, rng=r), coordinates(r)),
+        lambda r: (PiecewiseLinear(2, 3, 5, rng=r, specials=2, start=1), coordinates(r)),
+    ],
+    AdditiveBins: [
+        lambda r: (_with_statistics(AdditiveBins(4, 3, specials=2, directions=(1, 0, -1, 0)), r), coordinates(r)),
+        lambda r: (_with_statistics(AdditiveBins(2, 4, start=2), r), coordinates(r)),
+    ],
+    ColumnEmbedding: [
+        lambda r: (ColumnEmbedding((4, 2, 5, 3), 3, rng=r), categories(r)),
+        lambda r: (ColumnEmbedding((5, 3), 1, rng=r, start=2), categories(r)),
+    ],
+    EnsembleDense: [
+        lambda r: (_with_statistics(EnsembleDense(4, 3, 2, rng=r, diverse=True), r), rows(r)),
+        lambda r: (_with_statistics(EnsembleDense(4, 3, 2, rng=r), r), r.standard_normal((5, 2, 4))),
+    ],
+    Total: [lambda r: (Total(), rows(r))],
     Residual: [
         lambda r: (Residual(Sequential(Dense(4, 4, rng=r), Tanh())), rows(r)),
         lambda r: (Residual(Conv2D(2, 3, 3, rng=r, padding="same"), Conv2D(2, 3, 1, rng=r)), images(r, 4, 2, 5, 5)),
@@ -118,6 +151,7 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
     ],
 }
 
+READS_CATEGORIES = (ColumnEmbedding,)  # whose input has no derivative: nothing stands in front of them
 DRAWS_OR_MIXES = (Dropout, BatchNorm)  # whose results depend on how a batch is cut, by design
 
 

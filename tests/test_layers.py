@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CASES, DRAWS_OR_MIXES
+from cases import CASES, DRAWS_OR_MIXES, READS_CATEGORIES
 
 from core import (
     LAYERS,
@@ -35,6 +35,14 @@ STEADY = [  # those that neither draw numbers nor mix examples, so that neither 
     for kind, made in CASES.items()
     for i, make in enumerate(made)
     if kind not in DRAWS_OR_MIXES
+]
+
+
+FOLLOWERS = [
+    pytest.param(make, id=f"{kind.__name__}-{i}")
+    for kind, made in CASES.items()
+    for i, make in enumerate(made)
+    if kind not in READS_CATEGORIES
 ]
 
 
@@ -74,6 +82,7 @@ def test_backward_is_the_derivative_of_forward(case):
     gradient_check(*case)
 
 
+@pytest.mark.parametrize("case", FOLLOWERS, indirect=True)
 def test_backward_is_the_derivative_behind_another_layer(case):
     """The input's gradient must be right as well, not only the parameters': a layer in front depends on it."""
     layer, x = case

@@ -2,18 +2,23 @@
 
 from core.layer import Layer
 from core.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from core.layers.additive_bins import AdditiveBins
 from core.layers.average_pool2d import AveragePool2D, GlobalAveragePool2D
 from core.layers.batch_norm import BatchNorm
+from core.layers.column_embedding import ColumnEmbedding
 from core.layers.concat import Concat
 from core.layers.conv2d import Conv2D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
 from core.layers.dropout import Dropout
+from core.layers.ensemble_dense import EnsembleDense
 from core.layers.layer_norm import LayerNorm
 from core.layers.max_pool2d import MaxPool2D
+from core.layers.piecewise_linear import PiecewiseLinear
 from core.layers.residual import Residual
 from core.layers.sequential import Sequential
 from core.layers.shape import Flatten, Reshape
+from core.layers.total import Total
 
 LAYERS: tuple[type[Layer], ...] = (
     Dense,
@@ -39,24 +44,33 @@ LAYERS: tuple[type[Layer], ...] = (
     Sequential,
     Residual,
     Concat,
+    PiecewiseLinear,
+    ColumnEmbedding,
+    EnsembleDense,
+    AdditiveBins,
+    Total,
 )
 
 __all__ = [
     "ELU",
     "GELU",
     "LAYERS",
+    "AdditiveBins",
     "AveragePool2D",
     "BatchNorm",
+    "ColumnEmbedding",
     "Concat",
     "Conv2D",
     "ConvPool2D",
     "Dense",
     "Dropout",
+    "EnsembleDense",
     "Flatten",
     "GlobalAveragePool2D",
     "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",
+    "PiecewiseLinear",
     "ReLU",
     "Reshape",
     "Residual",
@@ -66,4 +80,5 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Total",
 ]
