@@ -18,12 +18,29 @@ from core import Sequential
 from models.cnn import cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
+from models.tabular import logistic_regression, mlp_ple, neural_additive, tabm
 
-__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "softmax_regression"]
+__all__ = [
+    "CARDS",
+    "RESULTS",
+    "WEIGHTS",
+    "ZOO",
+    "build",
+    "cnn",
+    "lenet5",
+    "logistic_regression",
+    "mlp",
+    "mlp_ple",
+    "neural_additive",
+    "softmax_regression",
+    "tabm",
+]
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn)}
+IMAGES: tuple[Builder, ...] = (softmax_regression, mlp, lenet5, cnn)
+TABLES: tuple[Builder, ...] = (logistic_regression, mlp_ple, tabm, neural_additive)
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (*IMAGES, *TABLES)}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"
@@ -31,6 +48,7 @@ CARDS = FOLDER / "cards"
 RESULTS = FOLDER / "results.csv"
 
 MOST_PARAMETERS = 50_000_000  # of a model that a file asks for
+MOST_SIZES = 600  # numbers among its arguments: a table has a size for each column of categories
 
 
 def build(
@@ -81,5 +99,5 @@ def _check_sizes(values: Any) -> None:
             if isinstance(number, int) and not isinstance(number, bool):
                 sizes.append(number)
     largest = sorted((abs(size) for size in sizes), reverse=True)
-    if len(sizes) > 64 or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
+    if len(sizes) > MOST_SIZES or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
         raise ValueError(f"the sizes {sizes[:4]} ask for more than {MOST_PARAMETERS:,} parameters")

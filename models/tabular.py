@@ -27,6 +27,8 @@ from core import (
     Total,
 )
 
+MOST_IN_COLUMNS = 10_000_000  # parameters of the vectors of all columns
+
 
 def logistic_regression(*, inputs: int, rng: np.random.Generator) -> Sequential:
     """(N, inputs) → (N, 1) logits: a weight for each input      (Berkson, 1944; Cox, 1958)
@@ -78,6 +80,8 @@ def tabm(
     """
     layers: list[Layer] = [_columns(features, bins, width, specials, categories, rng)]
     inputs = (features + len(categories)) * width
+    if members * max(inputs, *hidden) > MOST_IN_COLUMNS:
+        raise ValueError(f"the members ask for more than {MOST_IN_COLUMNS:,} parameters")
     for i, (before, after) in enumerate(pairwise((inputs, *hidden))):
         layers += [EnsembleDense(before, after, members, rng=rng, diverse=i == 0), SiLU()]
         layers += [Dropout(dropout)] if dropout else []
@@ -110,6 +114,8 @@ def _columns(
     features: int, bins: int, width: int, specials: int, categories: Sequence[int], rng: np.random.Generator
 ) -> Layer:
     """(N, features + categories) → (N, (features + categories) · width)"""
+    if max(features * bins * width, sum(categories) * width) > MOST_IN_COLUMNS:
+        raise ValueError(f"the columns ask for more than {MOST_IN_COLUMNS:,} parameters")
     numbers = PiecewiseLinear(features, bins, width, specials=specials, rng=rng)
     if not categories:
         return numbers
