@@ -104,7 +104,7 @@ class Encoder:
         """Where values lie, counted in bins; −1 where one is missing, −2, −3 … where it is a special code"""
         edges = np.asarray(self.scales[i].edges)
         with np.errstate(invalid="ignore"):
-            place = np.interp(values, edges, np.arange(len(edges), dtype=np.float64))
+            place: np.ndarray = np.interp(values, edges, np.arange(len(edges), dtype=np.float64))
         place[np.isnan(values)] = -1
         for s, code in enumerate(self.features[i].codes):
             place[values == code] = -2 - s

@@ -62,14 +62,16 @@ class Table:
         known = {text: _number(text) for text in set(column)}
         values = np.array([known[text] for text in column])
         wrong = np.flatnonzero(np.isinf(values))
-        faults = {int(i): column[i] for i in wrong}
+        faults = {i: column[i] for i in wrong.tolist()}
         values[wrong] = np.nan
         return values, faults
 
 
 def take_rows(column: Column, rows: np.ndarray) -> Column:
     """Some entries of a column, in the order given."""
-    return column[rows] if isinstance(column, np.ndarray) else [column[int(i)] for i in rows]
+    if isinstance(column, np.ndarray):
+        return np.asarray(column[rows])
+    return [column[i] for i in rows.tolist()]
 
 
 def canonical(text: str) -> str:

@@ -203,13 +203,17 @@ class Bag:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which model learns from what, and how: all that a run depends on."""
+    """Which model learns from what, and how: all that a run depends on.
+
+    compare   a column with an incumbent's score, for the report
+    """
 
     data: Applicants
     model: str
     parts: Mapping[str, Recipe]
     seed: int = 0
     class_weights: Weights | None = None
+    compare: str | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
