@@ -14,7 +14,7 @@ import numpy as np
 
 from apps import command_line as shared
 from apps.credit.data import DATASETS, Applicants, Choices, load
-from apps.credit.entries import DEFAULT, ENTRIES, MODELS
+from apps.credit.entries import DEFAULT, MODELS
 from apps.credit.measures import auc_interval, cost_at, score
 from apps.credit.model import CreditModel, load_credit
 from apps.credit.report import write_report
@@ -126,7 +126,8 @@ def _train(arguments: argparse.Namespace) -> int:
     given = {f.name: getattr(arguments, f.name) for f in fields(Recipe) if getattr(arguments, f.name) is not None}
     model, dataset, seed = arguments.model or DEFAULT, arguments.dataset or "taiwan", given.pop("seed", 0)
     class_weights = _pair("--class-weights", arguments.class_weights)
-    parts = choose(model, given)
+    choose(model, given)  # what is wrong is told before data are loaded
+    parts: dict[str, Recipe] | None = None
     if arguments.resume:
         if arguments.out is None:
             raise InputError("Which run is to go on? Give its folder: --out DIR --resume.")
@@ -136,7 +137,7 @@ def _train(arguments: argparse.Namespace) -> int:
     data = load(arguments.data, dataset, _choices(arguments))
     if data.notice:
         notice(data.notice)
-    plan = Plan(data, model, parts, seed, class_weights, arguments.score)
+    plan = Plan(data, model, parts or choose(model, given, len(data.train)), seed, class_weights, arguments.score)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"credit-{model}")
     schema = data.schema
     notice(
@@ -185,7 +186,7 @@ def _as_begun(
 
 def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Trained | None:
     """Follow a training to its end; None where Ctrl-C stopped it."""
-    with shared._interrupts() as interrupted, _Bar() as bar:
+    with shared._interrupts() as interrupted, _Bar(plan) as bar:
         for event in training(
             plan, run, resume=arguments.resume, threads=arguments.threads, stop=lambda: bool(interrupted)
         ):
@@ -198,10 +199,11 @@ def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Trained | Non
 class _Bar:
     """A bar over all networks on a terminal, elsewhere a line a network; on standard error."""
 
-    def __init__(self) -> None:
+    def __init__(self, plan: Plan) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+        self.epochs = {part: recipe.epochs for part, recipe in plan.parts.items()}
         console = Console(stderr=sys.stderr is not None, quiet=sys.stderr is None, highlight=False)
         columns = TextColumn("{task.description}"), BarColumn(bar_width=None), TimeRemainingColumn()
         self.bar = Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
@@ -217,19 +219,18 @@ class _Bar:
 
     def show(self, told: Event) -> None:
         event = told.event
-        epochs = ENTRIES[told.part].recipe.epochs
         if isinstance(event, Step):
             if monotonic() - self.shown > 0.25:
                 self.shown = monotonic()
-                share = min(1.0, (event.epoch + (event.batch + 1) / event.batches) / epochs)
+                share = (event.epoch + (event.batch + 1) / event.batches) / self.epochs[told.part]
                 self.bar.update(
                     self.task,
                     description=f"{told.part}, fold {told.fold + 1}: loss {event.loss:.3f}",
                     completed=told.job + share,
                     total=told.jobs,
                 )
-        elif isinstance(event, Epoch) and self.bar.disable and event.epoch % 5 == 4:
-            notice(f"{told.part}, fold {told.fold + 1}, epoch {event.epoch + 1}: loss {event.loss:.4f}")
+        elif isinstance(event, Epoch) and self.bar.disable and event.epoch + 1 == self.epochs[told.part]:
+            notice(f"  {told.part}, fold {told.fold + 1}: loss {event.loss:.4f} after {event.epoch + 1} epochs")
 
 
 # --- evaluate -------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ class Entry:
 
 
 _CONVEX = Recipe(epochs=20, batch_size=256, micro_batch=256, optimizer="adamw", lr=2e-2, schedule="cosine")
+_CURVES = Recipe(epochs=12, batch_size=256, micro_batch=256, optimizer="adamw", lr=2e-2, schedule="cosine")
 
 ENTRIES: Mapping[str, Entry] = {
     "logistic": Entry("logistic_regression", "robust", {}, _CONVEX),
@@ -55,19 +56,22 @@ ENTRIES: Mapping[str, Entry] = {
         "neural_additive",
         "bins",
         {"directions": True},
-        Recipe(epochs=10, batch_size=256, micro_batch=256, optimizer="adamw", lr=1e-2, schedule="cosine"),
+        _CURVES,
+        bins=8,
     ),
     "additive_free": Entry(
         "neural_additive",
         "bins",
         {"directions": False},
-        Recipe(epochs=10, batch_size=256, micro_batch=256, optimizer="adamw", lr=1e-2, schedule="cosine"),
+        _CURVES,
+        bins=8,
     ),
 }
 
 MODELS: Mapping[str, tuple[str, ...]] = {
-    "blend": ("tabm", "mlp_ple", "additive"),
+    "blend": ("tabm", "additive", "logistic_woe"),
     **{name: (name,) for name in ENTRIES},
 }
 DEFAULT = "blend"
 FOLDS = 5
+LEAST_UPDATES = 200  # of a network whose number of epochs nobody chose

@@ -209,7 +209,7 @@ def make_references(model: CreditModel, pool: np.ndarray, rng: np.random.Generat
     """
     made = np.stack([column[rng.integers(0, len(pool), 4096)] for column in pool.T], axis=1)
     below = model.cut_logit - model.logits(made)
-    order = np.argsort(np.where(below > 0, below, np.inf), kind="stable")
+    order = np.lexsort([np.abs(below), below <= 0])  # where nobody is accepted, those who come nearest
     return np.asarray(made[order[:REFERENCES]])
 
 
@@ -240,19 +240,22 @@ def log_loss_of(logits: np.ndarray, t: np.ndarray) -> float:
     return float(np.mean(np.logaddexp(0, logits) - t * logits))
 
 
-def calibrate(logits: np.ndarray, t: np.ndarray, steps: int = 50) -> tuple[float, float]:
+def calibrate(logits: np.ndarray, t: np.ndarray, steps: int = 100) -> tuple[float, float]:
     """(slope, intercept) that minimise the log-loss of intercept + slope · logit      (Platt, 1999)
 
-    By Newton's method. A slope of 1 and an intercept of 0 say that the logits were calibrated already.
+    By Newton's method, whose step is halved until it helps. A slope of 1 and an intercept of 0 say that the logits
+    were calibrated already.
     """
     x = np.stack([logits, np.ones_like(logits)], axis=1)
-    w = np.array([1.0, 0.0])
+    w = np.zeros(2)
+    loss = log_loss_of(x @ w, t)
     for _ in range(steps):
         p = sigmoid(x @ w)
-        gradient = x.T @ (p - t)
         curvature = (x * (p * (1 - p))[:, None]).T @ x + 1e-9 * np.eye(2)
-        step = np.linalg.solve(curvature, gradient)
-        w = w - step * min(1.0, 5 / (1e-12 + np.abs(step).max()))
+        step = np.linalg.solve(curvature, x.T @ (p - t))
+        while (lower := log_loss_of(x @ (w - step), t)) > loss and np.abs(step).max() > 1e-12:
+            step /= 2
+        w, loss = w - step, lower
         if np.abs(step).max() < 1e-10:
             break
     return float(w[0]), float(w[1])

@@ -161,7 +161,8 @@ def _performance(known: Evidence) -> str:
         best = known.data.best[known.data.test]
         text += (
             "<p>The applicants are simulated, so the best possible is known: the Bayes-optimal ROC AUC of the test"
-            f" rows is {roc_auc(known.t_held, best):.4f}, and the mean |p̂ − p| is {np.abs(known.pd - best).mean():.4f}.</p>"
+            f" rows is {roc_auc(known.t_held, best):.4f}, and the mean |p̂ − p|"
+            f" {np.abs(known.pd - best).mean():.4f}.</p>"
         )
     points, cut = known.model.points(known.logits), known.model.points(np.array(known.model.cut_logit))
     figures = plots.roc(known.t_held, known.logits) + plots.distributions(known.t_held, points, float(cut))
@@ -369,8 +370,8 @@ def _reasons(known: Evidence) -> str:
     kind = "exact terms" if model.additive else "integrated gradients"
     return (
         f"<p>At most four principal reasons for each refusal: {kind}, against {len(model.references)} made-up"
-        f" applicants whom the model just accepts. Over {len(rows):,} refusals of the test rows they add up to logit(x) − mean"
-        f" reference logit within {gap:.1e} (asked: {TOLERANCE:g}); setting the reported features to those of the"
+        f" applicants whom the model just accepts. Over {len(rows):,} refusals of the test rows they add up to logit(x)"
+        f" − mean reference logit within {gap:.1e} (asked: {TOLERANCE:g}); setting the reported features to those of the"
         f" references lowers the risk more than setting as many random others in {helps:.1%} of them.</p>"
         + _table(("among the reasons of a refusal", "how often"), frequent)
         + _example(known, rows[0])

@@ -15,7 +15,7 @@ import numpy as np
 
 from apps.credit.data import Applicants, folds
 from apps.credit.encoding import Encoder, arguments, fit_encoder
-from apps.credit.entries import ENTRIES, FOLDS, MODELS, Entry
+from apps.credit.entries import ENTRIES, FOLDS, LEAST_UPDATES, MODELS, Entry
 from apps.credit.model import (
     CreditModel,
     Member,
@@ -337,8 +337,10 @@ def _resume(plan: Plan, run: Run, bag: Bag) -> list[Facts]:
     return kept
 
 
-def choose(model: str, changes: Mapping[str, Any]) -> dict[str, Recipe]:
+def choose(model: str, changes: Mapping[str, Any], rows: int | None = None) -> dict[str, Recipe]:
     """{part: recipe}; changes of a blend's recipe apply to its first part.
+
+    rows: how many there are to learn from; where they are few, epochs that nobody chose become more.
 
     Raises InputError for what makes no sense.
     """
@@ -348,6 +350,10 @@ def choose(model: str, changes: Mapping[str, Any]) -> dict[str, Recipe]:
     try:
         recipes = {part: ENTRIES[part].recipe for part in parts}
         recipes[parts[0]] = replace(recipes[parts[0]], **changes)
+        for part, recipe in recipes.items():
+            if rows is not None and not (part == parts[0] and "epochs" in changes):
+                updates = recipe.steps(max(1, rows * (FOLDS - 1) // FOLDS)) // recipe.epochs  # an epoch
+                recipes[part] = replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // updates)))
     except (ValueError, OverflowError) as error:
         raise InputError(f"{error}.") from None
     first = recipes[parts[0]]
