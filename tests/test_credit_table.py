@@ -119,13 +119,13 @@ def test_the_kinds_of_columns_are_seen():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (dict(target="nope"), "no column 'nope'"),
-        (dict(target="purpose"), "has 5 classes"),
-        (dict(target="sex"), "Which value of sex means default, female or male"),
-        (dict(target="sex", positive="x"), "never 'x'"),
-        (dict(protected=("nope",)), "no column 'nope'"),
-        (dict(directions={"purpose": 1}), "purpose cannot be monotone: its values have no order"),
-        (dict(directions={"sex": 1}, protected=("sex",)), "it does not enter the model"),
+        ({"target": "nope"}, "no column 'nope'"),
+        ({"target": "purpose"}, "has 5 classes"),
+        ({"target": "sex"}, "Which value of sex means default, female or male"),
+        ({"target": "sex", "positive": "x"}, "never 'x'"),
+        ({"protected": ("nope",)}, "no column 'nope'"),
+        ({"directions": {"purpose": 1}}, "purpose cannot be monotone: its values have no order"),
+        ({"directions": {"sex": 1}, "protected": ("sex",)}, "it does not enter the model"),
     ],
 )
 def test_what_cannot_be_learned_gets_a_sentence(change, message):

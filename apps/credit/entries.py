@@ -48,9 +48,17 @@ ENTRIES: Mapping[str, Entry] = {
     "tabm": Entry(
         "tabm",
         "bins",
-        {"width": 8, "hidden": (64,), "members": 8},
-        Recipe(epochs=8, batch_size=256, optimizer="muon", lr=8e-3, schedule="cosine", weight_decay=0.03, dropout=0.2),
-        bins=24,
+        {"width": 8, "hidden": (64,), "members": 4},
+        Recipe(
+            epochs=8,
+            batch_size=256,
+            lanes=2,
+            optimizer="muon",
+            lr=8e-3,
+            schedule="cosine",
+            weight_decay=0.03,
+            dropout=0.1,
+        ),
     ),
     "additive": Entry(
         "neural_additive",

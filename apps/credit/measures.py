@@ -165,3 +165,22 @@ def feature_table(feature: Feature, base: np.ndarray, t: np.ndarray, other: np.n
     psi = stability(counts, np.bincount(place(other), minlength=len(names)))
     iv = information_value(good, bad)
     return FeatureTable(feature, names, counts, bad, weight_of_evidence(good, bad), iv, psi, place)
+
+
+def corrected_interval(differences: np.ndarray, share_tested: float, level: float = 0.95) -> tuple[float, float, float]:
+    """(mean, low, high) of paired differences over repeated cross-validation      (Nadeau & Bengio, 2003)
+
+    mean ± t_{J−1} · √(s² (1 / J + n_test / n_train)): the training sets of the J differences overlap, so s² / J alone
+    would be far too sure.
+
+    Raises ValueError for fewer than two differences, or a share outside (0, 1).
+    """
+    from scipy.stats import t as student
+
+    count = len(differences)
+    if count < 2 or not 0 < share_tested < 1:
+        raise ValueError(f"an interval needs two differences and a share between 0 and 1: {count}, {share_tested}")
+    mean = float(differences.mean())
+    spread = sqrt(float(differences.var(ddof=1)) * (1 / count + share_tested / (1 - share_tested)))
+    reach = float(student.ppf(0.5 + level / 2, count - 1)) * spread
+    return mean, mean - reach, mean + reach

@@ -371,8 +371,8 @@ def _reasons(known: Evidence) -> str:
     return (
         f"<p>At most four principal reasons for each refusal: {kind}, against {len(model.references)} made-up"
         f" applicants whom the model just accepts. Over {len(rows):,} refusals of the test rows they add up to logit(x)"
-        f" − mean reference logit within {gap:.1e} (asked: {TOLERANCE:g}); setting the reported features to those of the"
-        f" references lowers the risk more than setting as many random others in {helps:.1%} of them.</p>"
+        f" − mean reference logit within {gap:.1e} (asked: {TOLERANCE:g}); setting the reported features to those of"
+        f" the references lowers the risk more than setting as many random others in {helps:.1%} of them.</p>"
         + _table(("among the reasons of a refusal", "how often"), frequent)
         + _example(known, rows[0])
     )

@@ -100,6 +100,7 @@ class Bag:
         self.jobs = [(part, fold) for part in parts for fold in range(count)]
         self.done: list[dict[str, Array]] = []
         self.state = State()
+        self.began = False  # whether the network at work has made a step
 
     def prepare(self, part: str, fold: int) -> tuple[Encoder, Sequential, dict[str, Any]]:
         """The encoder of the rows outside a fold, and the network for it, with fresh weights."""
@@ -131,9 +132,10 @@ class Bag:
             for event in fit(
                 network, loss, recipe.make_optimizer(len(data)), data, recipe, state=self.state, threads=threads
             ):
+                self.began = True
                 yield Event(part, fold, job, len(self.jobs), event)
             self.done.append({name: array.copy() for name, array in self.state.result().items()})
-            self.state = State()
+            self.state, self.began = State(), False
 
     def finish(self, cost: tuple[float, float]) -> tuple[CreditModel, np.ndarray, np.ndarray]:
         """(model, logits out of fold (N,), the same calibrated on the other folds (N,))"""
@@ -183,10 +185,12 @@ class Bag:
     def arrays(self) -> dict[str, Array]:
         """All that it takes to go on: finished weights, and the state of the network at work."""
         finished = {f"done.{i}.{name}": array for i, each in enumerate(self.done) for name, array in each.items()}
-        return finished | {f"now.{name}": array for name, array in self.state.arrays().items()}
+        now = self.state.arrays() if self.began else {}
+        return finished | {f"now.{name}": array for name, array in now.items()}
 
     def facts(self) -> Facts:
-        return {"done": len(self.done), "state": self.state.facts() if self.state.arrays() else {}}
+        """Where it stands, as JSON can hold it."""
+        return {"done": len(self.done), "state": self.state.facts() if self.began else {}}
 
     def restore(self, arrays: Mapping[str, Array], facts: Facts) -> None:
         """Stand where `arrays` and `facts` say. Raises ValueError where they make no sense."""
@@ -198,7 +202,7 @@ class Bag:
             for i in range(count)
         ]
         now = {name.partition(".")[2]: array for name, array in arrays.items() if name.startswith("now.")}
-        self.state = State(now, facts["state"]) if now else State()
+        self.state, self.began = (State(now, facts["state"]), True) if now else (State(), False)
 
 
 @dataclass(frozen=True)
@@ -327,7 +331,7 @@ def _resume(plan: Plan, run: Run, bag: Bag) -> list[Facts]:
         bag.restore(arrays, saved["bag"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{run.state}: the file is damaged ({error})") from None
-    finished = len(bag.done) + bool(bag.state.arrays())
+    finished = len(bag.done) + bag.began
     history = run.read_history(10**9)
     order = {job: i for i, job in enumerate(bag.jobs)}
     kept = [line for line in history if order.get((str(line.get("part")), line.get("fold", -1)), len(order)) < finished]
