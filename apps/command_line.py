@@ -22,13 +22,14 @@ from typing import Any
 
 import core
 from apps.curves import draw_curves
+from apps.ensemble import join
 from apps.errors import InputError
 from apps.predictor import open_predictor
 from apps.progress import Progress, notice, report
 from apps.run import Run, next_run, read_description
-from apps.task import Recipe, Task
+from apps.task import Recipe, Task, TaskData
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, describe, enough_epochs, evaluate_on, saved_recipe
+from apps.training import Plan, Result, choose, describe, enough_epochs, saved_recipe
 from apps.training import train as training
 from core import CheckpointError, NonFiniteLoss, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
@@ -91,6 +92,15 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
             help=f"{told[field.name]} (default: as the model; {task.model}: {default}{more})".replace("%", "%%"),
         )
     parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        help="fine-tune: begin with the weights of a model of the zoo or a run",
+    )
+    parser.add_argument(
+        "--freeze", dest="frozen", type=_positive, metavar="N", help="leave the first N layers with weights as they are"
+    )
+    parser.add_argument(
         "--threads", type=_positive, metavar="N", help="changes the time, never the result (default: all)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the run (default: a new one in runs)")
@@ -110,27 +120,25 @@ def field_help() -> dict[str, str]:
 
 def _train(task: Task, arguments: argparse.Namespace) -> int:
     given = {f.name: getattr(arguments, f.name) for f in fields(Recipe) if getattr(arguments, f.name) is not None}
-    model, dataset = arguments.model, arguments.dataset
+    chosen = {name: getattr(arguments, name) for name in ("model", "dataset", "start", "frozen")}
     if arguments.resume:
         if arguments.out is None:
             raise InputError("Which run is to go on? Give its folder: --out DIR --resume.")
-        model, dataset, given = _as_begun(Run(arguments.out), model, dataset, given)
+        chosen, given = _as_begun(Run(arguments.out), chosen, given)
     elif arguments.out is not None:
         Run(arguments.out).check_free()
-    chosen = choose(task, model, given)  # what is wrong is told before data are loaded
-    dataset = dataset or task.datasets[0]
-    data = task.load(arguments.data, dataset)
-    if data.notice:
-        notice(data.notice)
-    name, sizes, recipe = chosen
+    name, sizes, recipe = choose(task, chosen["model"], given)  # what is wrong is told before data are loaded
+    dataset = chosen["dataset"] or task.datasets[0]
+    data = _load(task, arguments.data, dataset)
     if "epochs" not in given:
         recipe = enough_epochs(recipe, len(data.train))
-    plan = Plan(task, data, dataset, name, sizes, recipe)
+    plan = Plan(task, data, dataset, name, sizes, recipe, chosen["start"] or "", chosen["frozen"] or 0)
+    layers = describe(plan, arguments.resume)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
     )
-    notice(str(describe(plan)))
+    notice(str(layers))
     result = _watch(plan, run, arguments)
     if result is None:
         notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and --data as before.")
@@ -154,17 +162,15 @@ def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None
     return None
 
 
-def _as_begun(
-    run: Run, model: str | None, dataset: str | None, given: dict[str, Any]
-) -> tuple[str, str, dict[str, Any]]:
-    """(model, dataset, recipe) of the run that goes on. Raises InputError where a flag says otherwise."""
-    began_model, recipe, began_dataset = saved_recipe(run)
-    began = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
-    asked = {"model": model, "dataset": dataset} | given
-    for name, was in ({"model": began_model, "dataset": began_dataset} | began).items():
+def _as_begun(run: Run, chosen: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was chosen, and the recipe, of the run that goes on. Raises InputError where a flag says otherwise."""
+    began, recipe = saved_recipe(run)
+    learned = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
+    asked = chosen | given
+    for name, was in (began | learned).items():
         if asked.get(name) is not None and asked[name] != was:
             raise InputError(f"{run.folder} was begun with {name} {was}, not {asked[name]}: resume it as it was begun.")
-    return began_model, began_dataset, began
+    return began, learned
 
 
 @contextmanager
@@ -205,17 +211,13 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
-    predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
-    if dataset not in task.datasets:
-        raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
-    data = task.load(arguments.data, dataset)
-    if data.notice:
-        notice(data.notice)
+    data = _load(task, arguments.data, dataset)
     if data.labels != predictor.labels:
         raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
     began = perf_counter()
-    result = evaluate_on(task, predictor.model, data.test)
+    result = predictor.evaluate(data.test)
     seconds = perf_counter() - began
     plan = Plan(task, data, dataset, predictor.facts["model"], predictor.facts["arguments"], Recipe())
     if arguments.json:
@@ -224,6 +226,16 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     else:
         print(report(plan, result))
     return 0
+
+
+def _load(task: Task, data: str | None, dataset: str) -> TaskData:
+    """The data, and a notice where they are not what the user may expect."""
+    if dataset not in task.datasets:
+        raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
+    loaded = task.load(data, dataset)
+    if loaded.notice:
+        notice(loaded.notice)
+    return loaded
 
 
 def _summary(task: Task, model: str, dataset: str, result: Result) -> dict[str, Any]:
@@ -236,6 +248,45 @@ def _summary(task: Task, model: str, dataset: str, result: Result) -> dict[str, 
         "metrics": result.metrics,
         "seconds": result.seconds,
     }
+
+
+# --- ensemble -------------------------------------------------------------------------------------------------------
+
+
+def ensemble(argv: Sequence[str] | None = None) -> int:
+    """scripts/ensemble.py"""
+    parser = argparse.ArgumentParser(
+        description="Put trained networks together: a model whose answer is the mean of theirs. They are runs of one"
+        " model and recipe with different seeds."
+    )
+    parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("members", nargs="+", type=Path, metavar="RUN", help="folders of two runs or more")
+    _add_data(
+        parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one they were trained on"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the ensemble's folder (default: a new one in runs)")
+    _add_json(parser)
+    return command(_ensemble, parser, argv)
+
+
+def _ensemble(arguments: argparse.Namespace) -> int:
+    task = TASKS[arguments.task]
+    if len(arguments.members) < 2:
+        raise InputError("An ensemble has two members or more: give the folders of so many runs.")
+    for folder in arguments.members:
+        if not (folder / "model.json").is_file():
+            raise InputError(f"{folder} is not the folder of a run: give those that trainings printed at their end.")
+    if arguments.out is not None:
+        Run(arguments.out).check_free()
+    described = read_description(arguments.members[0] / "model.json")
+    data = _load(task, arguments.data, arguments.dataset or described["data"].get("dataset"))
+    run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-ensemble")
+    facts, result = join(task, arguments.members, data, run)
+    plan = Plan(task, data, "", facts["model"], facts["arguments"], Recipe())
+    notice(f"{report(plan, result)}\n  the ensemble is in {run.folder}")
+    if arguments.json:
+        _print_json(_summary(task, plan.model, data.name, result) | {"run": str(run.folder)})
+    return 0
 
 
 # --- predict --------------------------------------------------------------------------------------------------------
@@ -260,15 +311,12 @@ def predict(argv: Sequence[str] | None = None) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
-    predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     if arguments.out and (arguments.out.is_dir() or (arguments.out.exists() and not arguments.out.is_file())):
         raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
     answers = []
     for given in arguments.inputs:
-        raw = task.open(given)
-        if not task.encode(raw).any():
-            notice(f"{given}: there is nothing on it that could be read; the answer is a guess.")
-        answers.append({"input": given, **predictor(raw)})
+        answers.append({"input": given, **predictor(task.open(given))})
     if arguments.out:
         write_atomically(arguments.out.resolve(), _table(answers).encode("utf-8", "surrogateescape"))
     if arguments.json:
@@ -360,6 +408,13 @@ def _add_task_and_model(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", metavar="NAME", help="a model of the zoo (default: the task's best)")
     which.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run of yours")
+    parser.add_argument(
+        "--tta",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="test-time averaging: the mean answer to an input and N − 1 slight changes of it (default: 1, none)",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

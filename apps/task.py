@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -25,6 +25,7 @@ class Recipe(core.Recipe):
     dropout          share of units silenced in training, where the model has dropout
     label_smoothing  share of a target spread over all classes
     augment          how strongly examples are changed at every visit: 1 as the task advises, 0 not at all
+    outliers         share of visits at which an example is spoilt into one of no class; the model gets an output for it
     validation       share of the training examples that is held out and scored after each epoch; 0: none
 
     Raises ValueError for a value out of range.
@@ -37,6 +38,7 @@ class Recipe(core.Recipe):
     dropout: float = 0.0
     label_smoothing: float = 0.0
     augment: float = 0.0
+    outliers: float = 0.0
     validation: float = 0.0
 
     def __post_init__(self) -> None:
@@ -48,7 +50,7 @@ class Recipe(core.Recipe):
             raise ValueError(f"augment is from 0 to 10, not {self.augment}")
         if not (isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr is a finite number above 0, not {self.lr}")
-        for name in ("dropout", "label_smoothing", "validation"):
+        for name in ("dropout", "label_smoothing", "outliers", "validation"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is from 0 up to, not including, 1; not {getattr(self, name)}")
         if self.patience and not self.validation:
@@ -70,6 +72,7 @@ class TaskData:
     labels        what the classes are called
     fingerprint   16 hexadecimal digits that tell these examples from others
     notice        a sentence for the user where the data are not what they may expect, otherwise None
+    stranger      what an input is called that is like none of the examples; empty: nothing is
     """
 
     name: str
@@ -78,6 +81,7 @@ class TaskData:
     labels: tuple[str, ...]
     fingerprint: str
     notice: str | None = None
+    stranger: str = ""
 
 
 @dataclass(frozen=True)
@@ -98,12 +102,15 @@ class Task:
     shape     of one encoded input
     open      what the command line is given (a path, a sentence) → raw input; InputError for what is unusable
     encode    raw input → x of one example: the one way from input to array
-    model     the entry that is trained and served where none is named
+    model     the entry that is trained where none is named: a good one within a minute
+    served    the entry that evaluates and predicts where none is named: the best one
     entries   {name in the zoo: Entry}
     loss      recipe → loss
     metrics   sums over examples that training reports beside the loss
     score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports
-    augment   (examples, strength, seed) → examples that are changed at every visit; None where there is no such way
+    augment   (examples, recipe, dataset) → examples that are changed at every visit; None where there is no such way
+    views     (x (N, …), M, dataset) → M arrays like x: x itself, then slight changes of it, over which an answer may
+              be averaged; None likewise
     """
 
     name: str
@@ -114,8 +121,10 @@ class Task:
     open: Callable[[str], Any]
     encode: Callable[[Any], np.ndarray]
     model: str
+    served: str
     entries: Mapping[str, Entry]
     loss: Callable[[Recipe], Loss]
     metrics: Mapping[str, Metric]
     score: Callable[[Array, Array], dict[str, float]]
-    augment: Callable[[Examples, float, int], Examples] | None = None
+    augment: Callable[[Examples, Recipe, str], Examples] | None = None
+    views: Callable[[Array, int, str], Iterator[Array]] | None = None

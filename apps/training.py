@@ -12,10 +12,13 @@ from typing import Any
 
 import numpy as np
 
+from apps.calibration import Calibration, calibrate
 from apps.errors import InputError
 from apps.run import Facts, Run
+from apps.start import begin_with, freeze
 from apps.task import Recipe, Task, TaskData
 from core import (
+    Array,
     CheckpointError,
     Epoch,
     Examples,
@@ -36,11 +39,16 @@ from models import ZOO, build
 
 SAVE_EVERY = 20.0  # seconds, within an epoch
 LEAST_UPDATES = 480  # of a training whose number of epochs nobody chose
+HELD_OUT = 0  # the key of what is held out: the same for every seed, so that trainings compare, and join in an ensemble
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Which model of the zoo is trained on what, and how: all that a run depends on."""
+    """Which model of the zoo is trained on what, and how: all that a run depends on.
+
+    start   the zoo entry or run whose weights it begins with; empty: fresh ones
+    frozen  how many of the first layers with weights are left as they are
+    """
 
     task: Task
     data: TaskData
@@ -48,6 +56,8 @@ class Plan:
     model: str
     arguments: Mapping[str, Any]
     recipe: Recipe
+    start: str = ""
+    frozen: int = 0
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
@@ -56,9 +66,24 @@ class Plan:
             "model": self.model,
             "arguments": dict(self.arguments),
             "labels": list(self.data.labels),
+            "stranger": self.data.stranger,
             "data": {"name": self.data.name, "dataset": self.dataset, "fingerprint": self.data.fingerprint},
             "recipe": asdict(self.recipe),
+            "start": self.start,
+            "frozen": self.frozen,
         }
+
+    def build(self, fresh: bool = True) -> Sequential:
+        """The model before its training; not `fresh` where its weights are to come from a state.
+
+        Raises InputError where it cannot begin with `start`, or no layer would be left to learn; CheckpointError where
+        what it begins with is damaged.
+        """
+        model = build(self.model, self.arguments, rng=np.random.default_rng(self.recipe.seed))
+        if self.start and fresh:
+            begin_with(model, self.task, self.model, self.start)
+        freeze(model, self.frozen)
+        return model
 
 
 @dataclass(frozen=True)
@@ -66,12 +91,14 @@ class Result:
     """A finished training, measured on the test split.
 
     confusion  (K, K), row = true class
+    known      share of the examples that the model takes for one of its classes
     seconds    of training alone, over all sittings
     """
 
     metrics: dict[str, float]
     examples: int
     confusion: np.ndarray
+    known: float
     seconds: float
 
 
@@ -92,12 +119,14 @@ def choose(
         raise InputError(f"{error}.") from None
     if recipe.monitor not in {"loss", *task.metrics}:
         raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
-    if recipe.augment and task.augment is None:
-        raise InputError(f"{task.name} has no way to augment its examples: leave --augment out.")
+    if (recipe.augment or recipe.outliers) and task.augment is None:
+        raise InputError(f"{task.name} has no way to change its examples: leave --augment and --outliers out.")
     takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
     if changes.get("dropout") and not takes_dropout:
         raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
     arguments = dict(task.entries[name].arguments) | ({"dropout": recipe.dropout} if takes_dropout else {})
+    if recipe.outliers:
+        arguments["outputs"] += 1  # for what is of no class
     return name, arguments, recipe
 
 
@@ -107,16 +136,19 @@ def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
     return replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // batches)))
 
 
-def describe(plan: Plan) -> Summary:
-    """The model's layers, and what its training will hold in memory."""
-    model = build(plan.model, plan.arguments, rng=np.random.default_rng(0))
+def describe(plan: Plan, resume: bool = False) -> Summary:
+    """The model's layers, and what its training will hold in memory.
+
+    Raises as Plan.build.
+    """
+    model = plan.build(fresh=not resume)
     x = plan.data.train.x
     optimizer = plan.recipe.make_optimizer(len(x))
     return summary(model, x.shape[1:], recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
 
 
-def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
-    """(model, recipe, --dataset) of a run that is to go on.
+def saved_recipe(run: Run) -> tuple[dict[str, Any], Recipe]:
+    """({"model", "dataset", "start", "frozen"}, recipe) of a run that is to go on.
 
     Raises InputError where there is no run, CheckpointError where it is damaged.
     """
@@ -126,7 +158,9 @@ def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
     try:
         known = {field.name for field in fields(Recipe)}
         recipe = Recipe(**{name: value for name, value in facts["recipe"].items() if name in known})
-        return str(facts["model"]), recipe, str(facts["data"]["dataset"])
+        start, frozen = str(facts.get("start", "")), int(facts.get("frozen", 0))
+        chosen = {"model": str(facts["model"]), "dataset": str(facts["data"]["dataset"])}
+        return chosen | {"start": start, "frozen": frozen}, recipe
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run.state}: the file is damaged ({error})") from None
 
@@ -147,7 +181,8 @@ def train(
     Raises InputError where the folder holds another run or is in use by another training, CheckpointError where its
     files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
-    learn, held = _hold_out(plan)
+    learn, held = hold_out(plan.data.train, plan.recipe.validation)
+    model = plan.build(fresh=not resume)
     if not resume:
         run.begin()
     with run.locked():  # before anything in the folder is read or written
@@ -155,13 +190,14 @@ def train(
             run.check_free()  # again: another training may have come and gone since
         state, history = _resumed(plan, run) if resume else (State(), [])
         try:
-            yield from _train(plan, run, state, history, learn, held, threads, stop)
+            yield from _train(plan, model, run, state, history, learn, held, threads, stop)
         except StateError as error:
             raise CheckpointError(f"{run.state}: {error}") from None
 
 
 def _train(
     plan: Plan,
+    model: Sequential,
     run: Run,
     state: State,
     history: list[Facts],
@@ -171,9 +207,8 @@ def _train(
     stop: Callable[[], bool],
 ) -> Iterator[Step | Epoch | Result]:
     """Follow `core.fit`, and save what it leaves."""
-    model = build(plan.model, plan.arguments, rng=np.random.default_rng(plan.recipe.seed))
-    if plan.recipe.augment and plan.task.augment is not None:
-        learn = plan.task.augment(learn, plan.recipe.augment, plan.recipe.seed)
+    if (plan.recipe.augment or plan.recipe.outliers) and plan.task.augment is not None:
+        learn = plan.task.augment(learn, plan.recipe, plan.dataset)
     optimizer = plan.recipe.make_optimizer(len(learn))
     loss = plan.task.loss(plan.recipe)
     facts = plan.facts()
@@ -206,27 +241,38 @@ def _train(
         yield event
         if halted:
             return
-    result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
-    run.save_model(
-        state.result(),
-        facts | {"metrics": result.metrics, "split": "test", "examples": result.examples, "versions": versions()},
+    calibration = calibrate(outputs(model, held.x, threads), held.t, len(plan.data.labels)) if held else Calibration()
+    result = evaluate_on(
+        plan.task, outputs(model, plan.data.test.x, threads), plan.data.test.t, calibration, len(plan.data.labels)
     )
+    result = replace(result, seconds=sum(line["seconds"] for line in history))
+    run.save_model(state.result(), facts | {"calibration": calibration.facts()} | measured(result))
     yield result
 
 
-def evaluate_on(
-    task: Task, model: Sequential, examples: Examples, threads: int | None = None, seconds: float = 0.0
-) -> Result:
-    """How good a model is on some examples, the same on any number of threads.
+def measured(result: Result) -> Facts:
+    """What model.json says of a result."""
+    return {"metrics": result.metrics, "split": "test", "examples": result.examples, "versions": versions()}
 
-    Raises InputError where the model's outputs are not finite.
-    """
+
+def outputs(model: Sequential, x: Array, threads: int | None = None) -> Array:
+    """The logits of a model, the same on any number of threads."""
     with blas_threads(1):  # so that the result is that of one thread, whatever their number
-        logits = predict(model, examples.x, threads=cores() if threads is None else threads)
-    if not np.isfinite(logits).all():
+        logits = predict(model, x, threads=cores() if threads is None else threads)
+    return logits
+
+
+def evaluate_on(task: Task, z: Array, t: Array, calibration: Calibration, classes: int) -> Result:
+    """How good logits z (N, K or K + 1) are, read as the calibration says, where t (N,) are the true classes.
+
+    Raises InputError where they are not finite.
+    """
+    if not np.isfinite(z).all():
         raise InputError(f"The outputs of this {task.name} model are not finite numbers: it is of no use.")
-    confusion = confusion_matrix(examples.t, logits.argmax(axis=1), logits.shape[1])
-    return Result(task.score(logits, examples.t), len(examples), confusion, seconds)
+    logits = calibration.logits(z, classes)
+    confusion = confusion_matrix(t, logits.argmax(axis=1), classes)
+    known = float(calibration.knows(z, classes).mean())
+    return Result(task.score(logits, t), len(t), confusion, known, 0.0)
 
 
 def versions() -> dict[str, str]:
@@ -255,13 +301,15 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
     return state, history
 
 
-def _hold_out(plan: Plan) -> tuple[Examples, Examples | None]:
-    """Examples to learn from, and those that are held out."""
-    data, fraction = plan.data.train, plan.recipe.validation
+def hold_out(data: Examples, fraction: float) -> tuple[Examples, Examples | None]:
+    """Examples to learn from, and those that are held out.
+
+    Raises InputError where either part would be empty.
+    """
     if not fraction:
         return data, None
     try:
-        learn, held = split(len(data), fraction, plan.recipe.seed)
+        learn, held = split(len(data), fraction, HELD_OUT)
     except ValueError as error:
         raise InputError(f"--validation {fraction:g}: {error}.") from None
     return Examples(data.x[learn], data.t[learn]), Examples(data.x[held], data.t[held])

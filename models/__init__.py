@@ -18,7 +18,9 @@ from core import Sequential
 from models.cnn import cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
+from models.resnet import resnet
 from models.tabular import logistic_regression, mlp_ple, neural_additive, tabm
+from models.vgg import vgg, vgg_ensemble
 
 __all__ = [
     "CARDS",
@@ -32,13 +34,16 @@ __all__ = [
     "mlp",
     "mlp_ple",
     "neural_additive",
+    "resnet",
     "softmax_regression",
     "tabm",
+    "vgg",
+    "vgg_ensemble",
 ]
 
 Builder = Callable[..., Sequential]
 
-IMAGES: tuple[Builder, ...] = (softmax_regression, mlp, lenet5, cnn)
+IMAGES: tuple[Builder, ...] = (softmax_regression, mlp, lenet5, cnn, resnet, vgg, vgg_ensemble)
 TABLES: tuple[Builder, ...] = (logistic_regression, mlp_ple, tabm, neural_additive)
 ZOO: Mapping[str, Builder] = {build.__name__: build for build in (*IMAGES, *TABLES)}
 
@@ -67,7 +72,7 @@ def build(
     _check_sizes(arguments.values())
     try:
         return ZOO[name](**arguments, rng=_Counted(rng, most))
-    except (TypeError, AttributeError, IndexError, OverflowError, MemoryError) as error:
+    except (TypeError, AttributeError, LookupError, OverflowError, MemoryError) as error:
         raise ValueError(f"{name} cannot be built from {dict(arguments)}: {error}") from None
 
 

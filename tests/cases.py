@@ -16,6 +16,7 @@ from core import (
     ConvPool2D,
     Dense,
     Dropout,
+    Ensemble,
     EnsembleDense,
     Flatten,
     GlobalAveragePool2D,
@@ -148,6 +149,10 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
     Concat: [
         lambda r: (Concat(Dense(4, 3, rng=r), Tanh()), rows(r)),
         lambda r: (Concat(Conv2D(2, 3, 3, rng=r, padding="same"), MaxPool2D(1)), images(r, 4, 2, 4, 5)),
+    ],
+    Ensemble: [
+        lambda r: (Ensemble(*(Sequential(Dense(4, 5, rng=r), Tanh(), Dense(5, 3, rng=r)) for _ in range(3))), rows(r)),
+        lambda r: (Ensemble(Dense(4, 3, rng=r)), rows(r)),
     ],
 }
 

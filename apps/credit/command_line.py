@@ -148,6 +148,8 @@ def _train(arguments: argparse.Namespace) -> int:
         notice(f"  left out: {column} ({reason})")
     if schema.protected:
         notice(f"  kept for the audit alone: {', '.join(schema.protected)}")
+    if arguments.monotone and model != "additive":
+        notice("  --monotone holds in the model additive alone; this one takes it as advice for what-if")
     trained = _watch(plan, run, arguments)
     if trained is None:
         notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and the data as before.")

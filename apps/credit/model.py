@@ -19,7 +19,8 @@ from core.metrics import sigmoid
 from models import build
 
 MICRO_BATCH = 512
-REFERENCES = 4
+REFERENCES = 3
+LEAST_WEIGHT = 0.1  # of a part of a blend
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,11 @@ class CreditModel:
     def additive(self) -> bool:
         """Whether the logit is a sum of one term a feature"""
         return all(member.architecture in ("neural_additive", "logistic_regression") for member in self.members)
+
+    @property
+    def monotone(self) -> bool:
+        """Whether the directions of its features hold in it"""
+        return all(member.arguments.get("directions") for member in self.members)
 
     def refused(self, logits: np.ndarray) -> np.ndarray:
         """(N,) bool"""
@@ -264,7 +270,8 @@ def calibrate(logits: np.ndarray, t: np.ndarray, steps: int = 100) -> tuple[floa
 def blend_weights(parts: Sequence[np.ndarray], t: np.ndarray, grid: int = 21) -> tuple[float, ...]:
     """Weights from 0 to 1 that add up to 1 and minimise the calibrated log-loss of Σ w_i · logit_i
 
-    Two parts at a time: the next one is blended into what was blended before.      (stacking: Wolpert, 1992)
+    Two parts at a time: the next one is blended into what was blended before; a part that ends with less than
+    LEAST_WEIGHT is not worth its time, and left out.      (stacking: Wolpert, 1992)
     """
     weights, total = [1.0], parts[0]
     for part in parts[1:]:
@@ -276,4 +283,5 @@ def blend_weights(parts: Sequence[np.ndarray], t: np.ndarray, grid: int = 21) ->
         w = float(np.linspace(0, 1, grid)[int(np.argmin(losses))])
         weights = [each * (1 - w) for each in weights] + [w]
         total = (1 - w) * total + w * part
-    return tuple(weights)
+    kept = [w if w >= LEAST_WEIGHT else 0.0 for w in weights]
+    return tuple(w / sum(kept) for w in kept)

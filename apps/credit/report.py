@@ -124,9 +124,16 @@ def _summary(known: Evidence) -> str:
 
 def _purpose(known: Evidence) -> str:
     data, schema = known.data, known.model.schema
-    signs = {1: "may only raise the risk", -1: "may only lower the risk", 0: ""}
+    signs = {1: "may only raise the risk", -1: "may only lower the risk", 0: ""} if known.model.monotone else {}
     features = [
-        (f.name, f.words, f.kind, ", ".join(f.show(c) for c in f.codes), signs[f.direction], "yes" * f.immutable)
+        (
+            f.name,
+            f.words,
+            f.kind,
+            ", ".join(f.show(c) for c in f.codes),
+            signs.get(f.direction, "free"),
+            "yes" * f.immutable,
+        )
         for f in schema.features
     ]
     counts = [

@@ -361,7 +361,7 @@ def choose(model: str, changes: Mapping[str, Any], rows: int | None = None) -> d
     except (ValueError, OverflowError) as error:
         raise InputError(f"{error}.") from None
     first = recipes[parts[0]]
-    for name in ("augment", "validation", "patience"):
+    for name in ("augment", "outliers", "validation", "patience"):
         if getattr(first, name):
             raise InputError(f"credit has no use for --{name}: its folds are what is held out; leave it out.")
     if first.dropout and ENTRIES[parts[0]].architecture in ("logistic_regression", "neural_additive"):

@@ -11,6 +11,7 @@ from core.layers.conv2d import Conv2D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
 from core.layers.dropout import Dropout
+from core.layers.ensemble import Ensemble
 from core.layers.ensemble_dense import EnsembleDense
 from core.layers.layer_norm import LayerNorm
 from core.layers.max_pool2d import MaxPool2D
@@ -44,6 +45,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Sequential,
     Residual,
     Concat,
+    Ensemble,
     PiecewiseLinear,
     ColumnEmbedding,
     EnsembleDense,
@@ -64,6 +66,7 @@ __all__ = [
     "ConvPool2D",
     "Dense",
     "Dropout",
+    "Ensemble",
     "EnsembleDense",
     "Flatten",
     "GlobalAveragePool2D",

@@ -33,9 +33,7 @@ class ColumnEmbedding(Layer):
         initializer: Initializer = normal,
     ) -> None:
         if not sizes or min(*sizes, width) < 1 or start < 0:
-            raise ValueError(
-                f"columns have categories, and vectors numbers, from 1 up: not {tuple(sizes)}, {width}"
-            )
+            raise ValueError(f"columns have categories, and vectors numbers, from 1 up: not {tuple(sizes)}, {width}")
         self.table = Parameter(initializer((sum(sizes), width), rng))
         self.sizes, self.start = tuple(sizes), start
         self.ends = tuple(np.cumsum([0, *sizes]).tolist())

@@ -57,15 +57,16 @@ class EnsembleDense(Layer):
         each, z, h, axes = ctx.saved
         n, (members, inputs) = len(dy), self.r.value.shape
         over = ctx.ones(n)  # sums over the batch are products with it
-        ctx.add_product(self.bias, over, dy.reshape(n, -1))
-        dh = np.multiply(dy, h, out=ctx.buffer("dh", h.shape))
-        ctx.add_product(self.s, over, dh.reshape(n, -1))
-        np.multiply(dy, self.s.value, out=dh)
-        drows = dh.reshape(-1, dh.shape[2])
-        ctx.add_product(self.weight, z.reshape(-1, inputs).T, drows)
+        dh = ctx.buffer("dh", h.shape)
+        if ctx.grads is not None:
+            ctx.add_product(self.bias, over, dy.reshape(n, -1))
+            ctx.add_product(self.s, over, np.multiply(dy, h, out=dh).reshape(n, -1))
+        drows = np.multiply(dy, self.s.value, out=dh).reshape(-1, dh.shape[2])
         dz = np.dot(drows, self.weight.value.T, out=ctx.buffer("dz", (n * members, inputs))).reshape(z.shape)
-        dr = np.multiply(dz, each, out=ctx.buffer("dr", z.shape))
-        ctx.add_product(self.r, over, dr.reshape(n, -1))
+        if ctx.grads is not None:
+            ctx.add_product(self.weight, z.reshape(-1, inputs).T, drows)
+            dr = np.multiply(dz, each, out=ctx.buffer("dr", z.shape))
+            ctx.add_product(self.r, over, dr.reshape(n, -1))
         if not ctx.needs_dx:
             return None
         dz *= self.r.value
