@@ -16,7 +16,7 @@ from models import CARDS, RESULTS, WEIGHTS, ZOO, build
 
 with open(RESULTS, encoding="utf-8", newline="") as file:
     ROWS = list(csv.DictReader(file))
-SHIPPED = [row for row in ROWS if (WEIGHTS / f"{row['name']}.json").is_file()]
+SHIPPED = [row for row in ROWS if row["task"] in TASKS and (WEIGHTS / f"{row['name']}.json").is_file()]
 SMALL = {
     "softmax_regression": ({"inputs": 12, "outputs": 3}, (3, 4)),
     "mlp": ({"inputs": 12, "outputs": 3, "hidden": (5, 4), "activation": "tanh", "dropout": 0.5}, (3, 4)),

@@ -22,7 +22,7 @@ import numpy as np
 from apps.credit.table import Column
 from core.metrics import sigmoid
 
-ROWS = 20_000
+ROWS = 40_000
 KEY = 20_260
 PURPOSES = ("car", "education", "furniture", "home", "medical")
 HOUSING = ("free", "own", "rent")
