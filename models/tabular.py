@@ -103,11 +103,12 @@ def neural_additive(
     The first layer's outputs are what the columns add; their order is that of x. `directions` holds −1, 0 or 1 for
     each number: never rising, free, never falling.      (Agarwal et al., 2021)
     """
-    curves: Layer = AdditiveBins(features, bins, specials=specials, directions=directions)
+    columns: list[Layer] = []
+    if features:
+        columns.append(AdditiveBins(features, bins, specials=specials, directions=directions))
     if categories:
-        tables = ColumnEmbedding(categories, 1, rng=rng, start=features, initializer=INITIALIZERS["zeros"])
-        curves = Concat(curves, tables)
-    return Sequential(curves, Total())
+        columns.append(ColumnEmbedding(categories, 1, rng=rng, start=features, initializer=INITIALIZERS["zeros"]))
+    return Sequential(Concat(*columns), Total())
 
 
 def _columns(
@@ -116,8 +117,10 @@ def _columns(
     """(N, features + categories) → (N, (features + categories) · width)"""
     if max(features * bins * width, sum(categories) * width) > MOST_IN_COLUMNS:
         raise ValueError(f"the columns ask for more than {MOST_IN_COLUMNS:,} parameters")
-    numbers = PiecewiseLinear(features, bins, width, specials=specials, rng=rng)
-    if not categories:
-        return numbers
-    tables = ColumnEmbedding(categories, width, rng=rng, start=features, initializer=INITIALIZERS["lecun_normal"])
-    return Concat(numbers, tables)
+    columns: list[Layer] = []
+    if features:
+        columns.append(PiecewiseLinear(features, bins, width, specials=specials, rng=rng))
+    if categories:
+        lecun = INITIALIZERS["lecun_normal"]
+        columns.append(ColumnEmbedding(categories, width, rng=rng, start=features, initializer=lecun))
+    return Concat(*columns)
