@@ -197,7 +197,14 @@ def _interrupts() -> Iterator[list[int]]:
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
     """scripts/evaluate.py"""
-    parser = argparse.ArgumentParser(description="Test a trained model on the test split of its data.")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["credit"]:  # tables have flags of their own
+        from apps.credit.command_line import evaluate as evaluate_credit
+
+        return evaluate_credit(argv[1:])
+    parser = argparse.ArgumentParser(
+        description="Test a trained model on the test split of its data. For tables: evaluate.py credit --help"
+    )
     _add_task_and_model(parser)
     _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one it was trained on")
     _add_json(parser)
@@ -289,7 +296,14 @@ def _ensemble(arguments: argparse.Namespace) -> int:
 
 def predict(argv: Sequence[str] | None = None) -> int:
     """scripts/predict.py"""
-    parser = argparse.ArgumentParser(description="Ask a trained model. mnist takes image files.")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["credit"]:
+        from apps.credit.command_line import predict as predict_credit
+
+        return predict_credit(argv[1:])
+    parser = argparse.ArgumentParser(
+        description="Ask a trained model. mnist takes image files; for a CSV of applicants: predict.py credit --help"
+    )
     _add_task_and_model(parser)
     parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a CSV as well")

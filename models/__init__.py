@@ -19,6 +19,7 @@ from models.cnn import cnn, quick_cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
 from models.resnet import resnet
+from models.tabular import logistic_regression, mlp_ple, neural_additive, tabm
 from models.vgg import vgg, vgg_ensemble
 
 __all__ = [
@@ -29,19 +30,23 @@ __all__ = [
     "build",
     "cnn",
     "lenet5",
+    "logistic_regression",
     "mlp",
+    "mlp_ple",
+    "neural_additive",
     "quick_cnn",
     "resnet",
     "softmax_regression",
+    "tabm",
     "vgg",
     "vgg_ensemble",
 ]
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {
-    build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, quick_cnn, resnet, vgg, vgg_ensemble)
-}
+IMAGES: tuple[Builder, ...] = (softmax_regression, mlp, lenet5, cnn, quick_cnn, resnet, vgg, vgg_ensemble)
+TABLES: tuple[Builder, ...] = (logistic_regression, mlp_ple, tabm, neural_additive)
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (*IMAGES, *TABLES)}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"
@@ -49,6 +54,7 @@ CARDS = FOLDER / "cards"
 RESULTS = FOLDER / "results.csv"
 
 MOST_PARAMETERS = 50_000_000  # of a model that a file asks for
+MOST_SIZES = 600  # numbers among its arguments: a table has a size for each column of categories
 
 
 def build(
@@ -67,7 +73,7 @@ def build(
     _check_sizes(arguments.values())
     try:
         return ZOO[name](**arguments, rng=_Counted(rng, most))
-    except (TypeError, AttributeError, IndexError, OverflowError, MemoryError) as error:
+    except (TypeError, AttributeError, LookupError, OverflowError, MemoryError) as error:
         raise ValueError(f"{name} cannot be built from {dict(arguments)}: {error}") from None
 
 
@@ -99,5 +105,5 @@ def _check_sizes(values: Any) -> None:
             if isinstance(number, int) and not isinstance(number, bool):
                 sizes.append(number)
     largest = sorted((abs(size) for size in sizes), reverse=True)
-    if len(sizes) > 64 or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
+    if len(sizes) > MOST_SIZES or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
         raise ValueError(f"the sizes {sizes[:4]} ask for more than {MOST_PARAMETERS:,} parameters")
