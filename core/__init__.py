@@ -9,13 +9,14 @@ from core.checkpoint import (
     save_weights,
     write_atomically,
 )
-from core.context import Array, Context, Gradients
+from core.context import Array, Context
 from core.data import Examples, batch_cuts, epoch_order, split
 from core.diagnostics import Finding, LayerReport, LayerStatistics, NonFiniteLoss, diagnose, inspect
 from core.gradient_check import GradientError, gradient_check
+from core.gradients import Gradients
 from core.inference import correct, evaluate, predict
 from core.initializers import INITIALIZERS
-from core.layer import Layer, Parameter, Statistic, dtype_of
+from core.layer import Layer, Parameter, Statistic, Table, dtype_of
 from core.layers import (
     ELU,
     GELU,
@@ -27,8 +28,12 @@ from core.layers import (
     ConvPool2D,
     Dense,
     Dropout,
+    Embedding,
+    EmbeddingBag,
     Flatten,
+    GlobalAveragePool1D,
     GlobalAveragePool2D,
+    GlobalMaxPool1D,
     LayerNorm,
     LeakyReLU,
     MaxPool2D,
@@ -63,6 +68,7 @@ from core.optimizers import (
     Optimizer,
     RMSprop,
 )
+from core.padded import Padded
 from core.parallel import cores
 from core.recipe import Recipe
 from core.regularizers import Penalty
@@ -76,6 +82,7 @@ from core.schedules import (
     StepDecay,
     WarmUp,
 )
+from core.sequences import Ragged, Sequences
 from core.state import State
 from core.summary import Row, Summary, summary
 from core.trainer import Epoch, Step, fit
@@ -105,13 +112,17 @@ __all__ = [
     "Cosine",
     "Dense",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "Epoch",
     "Examples",
     "Exponential",
     "Finding",
     "FlatCosine",
     "Flatten",
+    "GlobalAveragePool1D",
     "GlobalAveragePool2D",
+    "GlobalMaxPool1D",
     "GradientError",
     "Gradients",
     "Huber",
@@ -130,14 +141,17 @@ __all__ = [
     "NonFiniteLoss",
     "OneCycle",
     "Optimizer",
+    "Padded",
     "Parameter",
     "Penalty",
     "RMSprop",
+    "Ragged",
     "ReLU",
     "Recipe",
     "Reshape",
     "Residual",
     "Row",
+    "Sequences",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -149,6 +163,7 @@ __all__ = [
     "Step",
     "StepDecay",
     "Summary",
+    "Table",
     "Tanh",
     "WarmUp",
     "batch_cuts",

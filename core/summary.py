@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from core.context import Array, Context, Gradients, Shape
+from core.context import Array, Context, Shape
+from core.flat import CHUNK
+from core.gradients import Gradients
 from core.layer import Layer, Parameter, Statistic, dtype_of
 from core.observe import inner_layers, observe
 from core.optimizers import Optimizer
 from core.recipe import Recipe
-from core.update import CHUNK
 
 
 @dataclass(frozen=True)
@@ -87,14 +88,14 @@ def summary(
 ) -> Summary:
     """Shapes, parameters, operations and memory of a model for inputs of a shape, (1, 28, 28) say, without N.
 
-    A few examples of zeros go forward and backward through scratch contexts, so it works for layers it has never
+    A few examples of ones go forward and backward through scratch contexts, so it works for layers it has never
     seen; the memory of a training step is extrapolated from two such passes to the micro-batch of `recipe`. Nothing
     is changed. `dtype` is that of the inputs (default: the model's; an integer type for tokens).
 
     Raises ValueError, from the layer, where the shape does not fit.
     """
     recipe = recipe or Recipe()
-    x = np.zeros((8, *shape), dtype_of(model) if dtype is None else dtype)
+    x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)  # ids of 0 would be padding
     rows: list[Row] = []
     seen: set[Parameter] = set()  # a layer used twice has its parameters once
 

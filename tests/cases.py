@@ -14,12 +14,17 @@ from core import (
     ConvPool2D,
     Dense,
     Dropout,
+    Embedding,
+    EmbeddingBag,
     Flatten,
+    GlobalAveragePool1D,
     GlobalAveragePool2D,
+    GlobalMaxPool1D,
     Layer,
     LayerNorm,
     LeakyReLU,
     MaxPool2D,
+    Padded,
     ReLU,
     Reshape,
     Residual,
@@ -31,12 +36,24 @@ from core import (
     Tanh,
 )
 
-Case = tuple[Layer, np.ndarray]
+Case = tuple[Layer, np.ndarray | Padded]
 
 
 def images(r: np.random.Generator, *shape: int) -> np.ndarray:
     """Images laid out batch-last in memory, as convolutions leave them."""
     return np.ascontiguousarray(r.standard_normal(shape).transpose(1, 2, 3, 0)).transpose(3, 0, 1, 2)
+
+
+def sequences(r: np.random.Generator, n: int = 4, t: int = 5, features: int = 4) -> Padded:
+    """Sequences of all lengths from 0 to T, with garbage behind their ends."""
+    return Padded(r.standard_normal((n, t, features)), np.linspace(t, 0, n).astype(int))
+
+
+def ids(r: np.random.Generator, n: int = 4, t: int = 7, height: int = 6, weighted: bool = False) -> Padded:
+    """Ids from 1, many of them more than once, with garbage behind the ends."""
+    lengths = np.linspace(t, 0, n).astype(int)
+    weight = r.uniform(0.5, 2, (n, t)) if weighted else None
+    return Padded(r.integers(1, height, (n, t)), lengths, weight)
 
 
 def rows(r: np.random.Generator) -> np.ndarray:
@@ -48,6 +65,7 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Dense(4, 3, rng=r), rows(r)),
         lambda r: (Dense(4, 3, rng=r), r.standard_normal((5, 2, 4))),
         lambda r: (Dense(4, 3, rng=r, bias=False), np.asfortranarray(rows(r))),
+        lambda r: (Dense(4, 3, rng=r), sequences(r)),
     ],
     Conv2D: [
         lambda r: (Conv2D(2, 3, 3, rng=r), images(r, 4, 2, 6, 5)),
@@ -75,12 +93,36 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (AveragePool2D(3, stride=2), r.standard_normal((4, 2, 7, 8))),
     ],
     GlobalAveragePool2D: [lambda r: (GlobalAveragePool2D(), images(r, 4, 3, 5, 2))],
+    Embedding: [
+        lambda r: (Embedding(6, 3, rng=r), ids(r)),
+        lambda r: (Embedding(6, 3, rng=r), r.integers(1, 6, (4, 3))),
+        lambda r: (Embedding(3, 2, rng=r), r.integers(1, 3, (4, 50))),  # some ids occur often
+        lambda r: (Embedding(70_000, 2, rng=r), ids(r, height=70_000)),
+    ],
+    EmbeddingBag: [
+        lambda r: (EmbeddingBag(6, 3, rng=r), ids(r)),
+        lambda r: (EmbeddingBag(6, 3, rng=r, mode="sum", bias=True), ids(r, weighted=True)),
+        lambda r: (EmbeddingBag(6, 3, rng=r), ids(r, weighted=True)),
+        lambda r: (EmbeddingBag(6, 1, rng=r, mode="sum", bias=True), ids(r)),
+        lambda r: (EmbeddingBag(6, 3, rng=r), r.integers(0, 6, (4, 3))),
+        lambda r: (EmbeddingBag(6, 4, rng=r), ids(r, t=9000)),  # in several blocks
+    ],
+    GlobalMaxPool1D: [
+        lambda r: (GlobalMaxPool1D(), sequences(r)),
+        lambda r: (GlobalMaxPool1D(), r.standard_normal((3, 30, 4))),
+        lambda r: (GlobalMaxPool1D(), r.standard_normal((3, 4, 30)).transpose(0, 2, 1)),
+    ],
+    GlobalAveragePool1D: [
+        lambda r: (GlobalAveragePool1D(), sequences(r)),
+        lambda r: (GlobalAveragePool1D(), r.standard_normal((3, 30, 4))),
+    ],
     BatchNorm: [
         lambda r: (_with_statistics(BatchNorm(4), r), rows(r)),
         lambda r: (_with_statistics(BatchNorm(3), r), images(r, 4, 3, 2, 5)),
         lambda r: (_frozen(_with_statistics(BatchNorm(3), r)), r.standard_normal((4, 3, 2, 5))),
     ],
     LayerNorm: [
+        lambda r: (_with_statistics(LayerNorm(4), r), sequences(r)),
         lambda r: (_with_statistics(LayerNorm(4), r), rows(r)),
         lambda r: (_with_statistics(LayerNorm(4), r), r.standard_normal((3, 2, 4))),
     ],
@@ -88,6 +130,7 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Dropout(0.3), rows(r)),
         lambda r: (Dropout(0.5), images(r, 4, 2, 3, 5)),
         lambda r: (Dropout(0.0), rows(r)),
+        lambda r: (Dropout(0.3), sequences(r)),
     ],
     Flatten: [
         lambda r: (Flatten(), images(r, 4, 2, 3, 5)),
@@ -107,13 +150,17 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Sequential(Dense(4, 6, rng=r), Tanh(), Dense(6, 2, rng=r)), rows(r)),
         lambda r: (Sequential(), rows(r)),
         lambda r: (_tied(Dense(4, 4, rng=r)), rows(r)),
+        lambda r: (Sequential(Embedding(6, 4, rng=r), Dense(4, 3, rng=r), Tanh(), GlobalMaxPool1D()), ids(r)),
     ],
     Residual: [
         lambda r: (Residual(Sequential(Dense(4, 4, rng=r), Tanh())), rows(r)),
+        lambda r: (Residual(Sequential(Dense(4, 4, rng=r), Tanh())), sequences(r)),
         lambda r: (Residual(Conv2D(2, 3, 3, rng=r, padding="same"), Conv2D(2, 3, 1, rng=r)), images(r, 4, 2, 5, 5)),
     ],
     Concat: [
         lambda r: (Concat(Dense(4, 3, rng=r), Tanh()), rows(r)),
+        lambda r: (Concat(Dense(4, 3, rng=r), Tanh(), axis=-1), sequences(r)),
+        lambda r: (Concat(GlobalMaxPool1D(), GlobalAveragePool1D()), sequences(r)),
         lambda r: (Concat(Conv2D(2, 3, 3, rng=r, padding="same"), MaxPool2D(1)), images(r, 4, 2, 4, 5)),
     ],
 }
@@ -134,3 +181,32 @@ def _frozen(layer: Layer) -> Layer:
 
 def _tied(layer: Layer) -> Layer:
     return Sequential(layer, Tanh(), layer)  # used twice: its gradients add
+
+
+# --- batches of arrays and of padded sequences, alike ----------------------------------------------
+
+
+def with_values(x: np.ndarray | Padded, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | Padded:
+    """The same batch with changed values."""
+    return Padded(change(x.values), x.lengths, x.weight) if isinstance(x, Padded) else change(x)
+
+
+def with_lengths(x: np.ndarray | Padded, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray | Padded:
+    """The same change made to all that has an entry for each example."""
+    if not isinstance(x, Padded):
+        return change(x)
+    return Padded(change(x.values), change(x.lengths), None if x.weight is None else change(x.weight))
+
+
+def counted(y: np.ndarray | Padded) -> np.ndarray:
+    """The numbers that count: all of an array, of sequences those before their ends, one after the other."""
+    if not isinstance(y, Padded):
+        return y
+    return np.concatenate([v[:length] for v, length in zip(y.values, y.lengths, strict=True)])
+
+
+def gradient_for(y: np.ndarray | Padded, of: Callable[[np.ndarray], np.ndarray] = np.ones_like) -> np.ndarray:
+    """A gradient made of the values of y, zero behind the ends."""
+    if not isinstance(y, Padded):
+        return of(y)
+    return of(y.values) * (np.arange(y.shape[1]) < y.lengths[:, None])[:, :, None].astype(y.dtype)

@@ -9,6 +9,9 @@ from core.layers.conv2d import Conv2D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
 from core.layers.dropout import Dropout
+from core.layers.embedding import Embedding
+from core.layers.embedding_bag import EmbeddingBag
+from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
 from core.layers.layer_norm import LayerNorm
 from core.layers.max_pool2d import MaxPool2D
 from core.layers.residual import Residual
@@ -22,6 +25,10 @@ LAYERS: tuple[type[Layer], ...] = (
     MaxPool2D,
     AveragePool2D,
     GlobalAveragePool2D,
+    Embedding,
+    EmbeddingBag,
+    GlobalMaxPool1D,
+    GlobalAveragePool1D,
     BatchNorm,
     LayerNorm,
     Dropout,
@@ -52,8 +59,12 @@ __all__ = [
     "ConvPool2D",
     "Dense",
     "Dropout",
+    "Embedding",
+    "EmbeddingBag",
     "Flatten",
+    "GlobalAveragePool1D",
     "GlobalAveragePool2D",
+    "GlobalMaxPool1D",
     "LayerNorm",
     "LeakyReLU",
     "MaxPool2D",

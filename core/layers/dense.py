@@ -19,6 +19,8 @@ class Dense(Layer):
     Raises ValueError when the last axis of x is not I, or its type is not the weights'.
     """
 
+    per_step = True
+
     def __init__(
         self,
         inputs: int,
