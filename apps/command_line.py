@@ -23,12 +23,12 @@ from typing import Any
 import core
 from apps.curves import draw_curves
 from apps.errors import InputError
-from apps.predictor import open_predictor
+from apps.predictor import Predictor, open_predictor
 from apps.progress import Progress, notice, report
 from apps.run import Run, next_run, read_description
-from apps.task import Recipe, Task
+from apps.task import Recipe, Task, TaskData
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, describe, enough_epochs, evaluate_on, saved_recipe
+from apps.training import Plan, Result, choose, describe, enough_epochs, evaluate_on, prepare, saved_recipe
 from apps.training import train as training
 from core import CheckpointError, NonFiniteLoss, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
@@ -37,10 +37,17 @@ EXTRAS = {"datasets", "huggingface_hub", "matplotlib", "PIL", "rich", "sklearn",
 
 
 def command(
-    main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: Sequence[str] | None
+    main: Callable[[argparse.Namespace], int],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    *,
+    intermixed: bool = False,
 ) -> int:
-    """Run a command; what a person can mend becomes one sentence and status 2."""
-    arguments = parser.parse_args(argv)
+    """Run a command; what a person can mend becomes one sentence and status 2.
+
+    intermixed: flags may stand before inputs of which there may be none.
+    """
+    arguments = parser.parse_intermixed_args(argv) if intermixed else parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name or a sign that the terminal cannot show
@@ -79,6 +86,8 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", metavar="NAME", help=f"one of {', '.join(task.entries)} (default: {task.model})")
     _add_data(parser, task.datasets, task.datasets[0])
+    if task.load_csv is not None:
+        _add_csv(parser, "a data set of your own: any texts, any labels", label=True)
     told = field_help()
     for field in fields(Recipe):
         default = getattr(task.entries[task.model].recipe, field.name)
@@ -118,14 +127,11 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     elif arguments.out is not None:
         Run(arguments.out).check_free()
     chosen = choose(task, model, given)  # what is wrong is told before data are loaded
-    dataset = dataset or task.datasets[0]
-    data = task.load(arguments.data, dataset)
-    if data.notice:
-        notice(data.notice)
+    data, dataset = _load(task, arguments, dataset or task.datasets[0])
     name, sizes, recipe = chosen
     if "epochs" not in given:
         recipe = enough_epochs(recipe, len(data.train))
-    plan = Plan(task, data, dataset, name, sizes, recipe)
+    plan = prepare(Plan(task, data, dataset, name, sizes, recipe))
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
@@ -138,8 +144,24 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     draw_curves(run, run.read_history(plan.recipe.epochs), f"{task.name} {plan.model} on {data.name}")
     notice(f"{report(plan, result)}\n  trained in {result.seconds:.1f} s; the run is in {run.folder}")
     if arguments.json:
-        _print_json(_summary(plan.task, plan.model, data.name, result) | {"run": str(run.folder)})
+        _print_json(_summary(plan.task, plan.model, data, result) | {"run": str(run.folder)})
     return 0
+
+
+def _load(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[TaskData, str]:
+    """(data, name of the data set) as the flags say."""
+    path: Path | None = getattr(arguments, "csv", None)
+    if path is None:
+        data = task.load(arguments.data, dataset)
+    else:
+        if task.load_csv is None:
+            raise InputError(f"{task.name} has no data sets in CSV files: leave --csv out.")
+        if arguments.text is None or arguments.label is None:
+            raise InputError("--csv needs --text COLUMN and --label COLUMN: give the names of both.")
+        data, dataset = task.load_csv(path, arguments.text, arguments.label), "csv"
+    if data.notice:
+        notice(data.notice)
+    return data, dataset
 
 
 def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None:
@@ -192,6 +214,7 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Test a trained model on the test split of its data.")
     _add_task_and_model(parser)
     _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one it was trained on")
+    _add_csv(parser, "a data set of your own, as in training; its test rows are tested on", label=True)
     _add_json(parser)
     return command(_evaluate, parser, argv)
 
@@ -200,31 +223,32 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run)
     dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
-    if dataset not in task.datasets:
+    if dataset == "csv" and arguments.csv is None:
+        raise InputError("The model was trained on a CSV of yours: give --csv FILE --text COLUMN --label COLUMN.")
+    if dataset not in (*task.datasets, "csv"):
         raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
-    data = task.load(arguments.data, dataset)
-    if data.notice:
-        notice(data.notice)
+    data, dataset = _load(task, arguments, dataset)
     if data.labels != predictor.labels:
         raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
     began = perf_counter()
-    result = evaluate_on(task, predictor.model, data.test)
+    test = data.test if predictor.encoder is None else predictor.encoder.examples(data.test)
+    result = evaluate_on(task, predictor.model, test)
     seconds = perf_counter() - began
     plan = Plan(task, data, dataset, predictor.facts["model"], predictor.facts["arguments"], Recipe())
     if arguments.json:
-        summary = _summary(task, plan.model, data.name, result) | {"seconds": seconds}
+        summary = _summary(task, plan.model, data, result) | {"seconds": seconds}
         _print_json(summary | {"run": None if arguments.run is None else str(arguments.run)})
     else:
         print(report(plan, result))
     return 0
 
 
-def _summary(task: Task, model: str, dataset: str, result: Result) -> dict[str, Any]:
+def _summary(task: Task, model: str, data: TaskData, result: Result) -> dict[str, Any]:
     return {
         "task": task.name,
         "model": model,
-        "dataset": dataset,
-        "split": "test",
+        "dataset": data.name,
+        "split": data.split,
         "examples": result.examples,
         "metrics": result.metrics,
         "seconds": result.seconds,
@@ -236,12 +260,16 @@ def _summary(task: Task, model: str, dataset: str, result: Result) -> dict[str, 
 
 def predict(argv: Sequence[str] | None = None) -> int:
     """scripts/predict.py"""
-    parser = argparse.ArgumentParser(description="Ask a trained model. mnist takes image files.")
+    parser = argparse.ArgumentParser(
+        description="Ask a trained model. mnist takes image files; sentiment takes texts, or - for a text a line of"
+        " standard input, or --csv."
+    )
     _add_task_and_model(parser)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="image files, or texts, or -")
+    _add_csv(parser, "texts in a column of a file", label=False)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a CSV as well")
     _add_json(parser)
-    return command(_predict, parser, argv)
+    return command(_predict, parser, argv, intermixed=True)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -249,12 +277,7 @@ def _predict(arguments: argparse.Namespace) -> int:
     predictor = open_predictor(task, model=arguments.model, run=arguments.run)
     if arguments.out and (arguments.out.is_dir() or (arguments.out.exists() and not arguments.out.is_file())):
         raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
-    answers = []
-    for given in arguments.inputs:
-        raw = task.open(given)
-        if not task.encode(raw).any():
-            notice(f"{given}: there is nothing on it that could be read; the answer is a guess.")
-        answers.append({"input": given, **predictor(raw)})
+    answers = _answers(task, predictor, arguments)
     if arguments.out:
         write_atomically(arguments.out.resolve(), _table(answers).encode("utf-8", "surrogateescape"))
     if arguments.json:
@@ -265,6 +288,28 @@ def _predict(arguments: argparse.Namespace) -> int:
             likely = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
             print(f"{answer['input']:<{width}}  {answer['label']}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
     return 0
+
+
+def _answers(task: Task, predictor: Predictor, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """An answer for every input; those of a whole file at once, without explanations."""
+    if arguments.csv is not None:
+        if task.read_csv is None or arguments.text is None or arguments.inputs:
+            raise InputError("--csv FILE --text COLUMN is for texts, in place of an INPUT.")
+        texts = task.read_csv(arguments.csv, arguments.text)
+        found = predictor.probabilities(texts)
+        return [{"input": text, **predictor.answer(p)} for text, p in zip(texts, found, strict=True)]
+    inputs = arguments.inputs
+    if inputs == ["-"]:
+        inputs = [line.rstrip("\r\n") for line in sys.stdin]
+    if not inputs:
+        raise InputError("There is nothing to answer: give one INPUT or more.")
+    answers = []
+    for given in inputs:
+        raw = task.open(given)
+        if task.encode is not None and not task.encode(raw).any():
+            notice(f"{given}: there is nothing on it that could be read; the answer is a guess.")
+        answers.append({"input": given, **predictor(raw)})
+    return answers
 
 
 def _table(answers: list[dict[str, Any]]) -> str:
@@ -339,6 +384,13 @@ def _add_data(parser: argparse.ArgumentParser, datasets: Sequence[str], default:
         " else the sample)",
     )
     parser.add_argument("--dataset", choices=datasets, help=f"default: {default}")
+
+
+def _add_csv(parser: argparse.ArgumentParser, what: str, *, label: bool) -> None:
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=f"{what}, in UTF-8, with the names of columns first")
+    parser.add_argument("--text", metavar="COLUMN", help="the column of --csv that holds the texts")
+    if label:
+        parser.add_argument("--label", metavar="COLUMN", help="the column of --csv that holds the labels")
 
 
 def _add_task_and_model(parser: argparse.ArgumentParser) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 
 from apps.errors import InputError
 from apps.run import Facts, load_model
-from apps.task import Task
+from apps.task import Encoder, Task
 from core import Array, CheckpointError, Sequential, predict
 from core.metrics import softmax
 from models import WEIGHTS
@@ -29,25 +29,39 @@ class Predictor:
         self.facts: Facts
         self.model, self.facts = load_model(stem, task.name)
         self.labels: tuple[str, ...] = tuple(self.facts["labels"])
+        self.encoder: Encoder | None = None
         try:
-            logits = self.logits(np.zeros((1, *task.shape), np.float32))
+            if task.load_encoder is not None:
+                self.encoder = task.load_encoder(self.facts.get("encoder"))
+            x = np.zeros((1, *task.shape), np.float32) if self.encoder is None else self.encoder([""])
+            logits = self.logits(x)
         except ValueError as error:
             raise CheckpointError(f"{stem}.json: the model is not one for {task.name}: {error}") from None
         if logits.shape != (1, len(self.labels)) or not np.isfinite(logits).all():
             raise CheckpointError(f"{stem}.json: the model's outputs are not {len(self.labels)} finite numbers")
 
-    def logits(self, x: Array, *, threads: int = 1) -> Array:
+    def logits(self, x: Any, *, threads: int = 1) -> Array:
         """x (N, …) encoded inputs → (N, K)"""
         return predict(self.model, x, threads=threads)
 
+    def encode(self, inputs: Sequence[Any]) -> Any:
+        """Raw inputs → x (N, …)"""
+        if self.encoder is not None:
+            return self.encoder(inputs)
+        assert self.task.encode is not None
+        return np.stack([self.task.encode(each) for each in inputs])
+
     def probabilities(self, inputs: Sequence[Any]) -> Array:
         """Raw inputs → (N, K), each row a distribution over the labels"""
-        x = np.stack([self.task.encode(each) for each in inputs])
-        return softmax(self.logits(x))
+        return softmax(self.logits(self.encode(inputs)))
 
     def __call__(self, raw: Any) -> dict[str, Any]:
-        """One raw input → {"label": the most probable, "probabilities": {label: p}}"""
+        """One raw input → {"label": the most probable, "probabilities": {label: p}}, and what the task adds"""
         (p,) = self.probabilities([raw])
+        return self.answer(p) | ({} if self.task.explain is None else self.task.explain(self, raw))
+
+    def answer(self, p: Array) -> dict[str, Any]:
+        """Probabilities (K,) → {"label": the most probable, "probabilities": {label: p}}"""
         return {
             "label": self.labels[int(p.argmax())],
             "probabilities": dict(zip(self.labels, map(float, p), strict=True)),

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 import core
-from core import OPTIMIZERS, SCHEDULES, Array, Examples, Loss, Optimizer
+from core import OPTIMIZERS, SCHEDULES, Array, Examples, Loss, Optimizer, Sequential
 from core.inference import Metric
 
 
@@ -63,13 +64,14 @@ class Recipe(core.Recipe):
 
 @dataclass(frozen=True)
 class TaskData:
-    """Labelled examples, encoded.
+    """Labelled examples, encoded; of a task that learns its encoder, as they came.
 
     name          of the data set, as shown beside every result
     train, test   x as the task's models read it; t (N,) int64, an index of labels
     labels        what the classes are called
     fingerprint   16 hexadecimal digits that tell these examples from others
     notice        a sentence for the user where the data are not what they may expect, otherwise None
+    split         what the examples to test on are called in the data set
     """
 
     name: str
@@ -78,6 +80,23 @@ class TaskData:
     labels: tuple[str, ...]
     fingerprint: str
     notice: str | None = None
+    split: str = "test"
+
+
+class Encoder(Protocol):
+    """The way from raw inputs to arrays, where it is learned from the training examples and saved with the run."""
+
+    def __call__(self, raw: Sequence[Any]) -> Any:
+        """N raw inputs → x of N examples."""
+
+    def examples(self, raw: Examples) -> Examples:
+        """Raw examples, encoded."""
+
+    def sizes(self) -> dict[str, int]:
+        """Arguments of the task's models that follow from it."""
+
+    def state(self) -> dict[str, Any]:
+        """What it learned, as JSON can hold it."""
 
 
 @dataclass(frozen=True)
@@ -104,18 +123,38 @@ class Task:
     metrics   sums over examples that training reports beside the loss
     score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports
     augment   (examples, strength, seed) → examples that are changed at every visit; None where there is no such way
+
+    A task whose encoder is learned has, instead of `shape` and `encode`,
+
+    fit_encoder   raw training examples → Encoder
+    load_encoder  what `Encoder.state` gave, or anything else in a file, → Encoder; ValueError for the latter
+
+    and any task may have
+
+    load_csv      (file, column of inputs, column of labels) → TaskData: a data set of the user's
+    read_csv      (file, column) → raw inputs
+    initialise    (model, training examples): set the first weights that are counted from data, before training
+    calibrate     (model, held-out examples): set what makes probabilities mean what they say, after training
+    explain       (predictor, raw input) → what a prediction adds to the probabilities
     """
 
     name: str
     unit: str
     load: Callable[[str | None, str], TaskData]
     datasets: tuple[str, ...]
-    shape: tuple[int, ...]
     open: Callable[[str], Any]
-    encode: Callable[[Any], np.ndarray]
     model: str
     entries: Mapping[str, Entry]
     loss: Callable[[Recipe], Loss]
     metrics: Mapping[str, Metric]
     score: Callable[[Array, Array], dict[str, float]]
+    shape: tuple[int, ...] = ()
+    encode: Callable[[Any], np.ndarray] | None = None
     augment: Callable[[Examples, float, int], Examples] | None = None
+    fit_encoder: Callable[[Examples], Encoder] | None = None
+    load_encoder: Callable[[Any], Encoder] | None = None
+    load_csv: Callable[[Path, str, str], TaskData] | None = None
+    read_csv: Callable[[Path, str], list[Any]] | None = None
+    initialise: Callable[[Sequential, Examples], None] | None = None
+    calibrate: Callable[[Sequential, Examples], None] | None = None
+    explain: Callable[[Any, Any], dict[str, Any]] | None = None

@@ -14,11 +14,12 @@ import numpy as np
 
 from apps.errors import InputError
 from apps.run import Facts, Run
-from apps.task import Recipe, Task, TaskData
+from apps.task import Encoder, Recipe, Task, TaskData
 from core import (
     CheckpointError,
     Epoch,
     Examples,
+    Ragged,
     Sequential,
     State,
     Step,
@@ -40,7 +41,10 @@ LEAST_UPDATES = 480  # of a training whose number of epochs nobody chose
 
 @dataclass(frozen=True)
 class Plan:
-    """Which model of the zoo is trained on what, and how: all that a run depends on."""
+    """Which model of the zoo is trained on what, and how: all that a run depends on.
+
+    encoder: what encoded the data, where the task learns it (`prepare` did).
+    """
 
     task: Task
     data: TaskData
@@ -48,10 +52,12 @@ class Plan:
     model: str
     arguments: Mapping[str, Any]
     recipe: Recipe
+    encoder: Encoder | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
-        return {
+        encoder = {} if self.encoder is None else {"encoder": self.encoder.state()}
+        return encoder | {
             "task": self.task.name,
             "model": self.model,
             "arguments": dict(self.arguments),
@@ -107,12 +113,24 @@ def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
     return replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // batches)))
 
 
+def prepare(plan: Plan) -> Plan:
+    """The plan with its data encoded, where the task learns how from the examples that training learns from."""
+    task, data = plan.task, plan.data
+    if task.fit_encoder is None:
+        return plan
+    encoder = task.fit_encoder(_hold_out(plan)[0])
+    encoded = replace(data, train=encoder.examples(data.train), test=encoder.examples(data.test))
+    arguments = {**plan.arguments, "outputs": len(data.labels), **encoder.sizes()}
+    return replace(plan, data=encoded, arguments=arguments, encoder=encoder)
+
+
 def describe(plan: Plan) -> Summary:
     """The model's layers, and what its training will hold in memory."""
     model = build(plan.model, plan.arguments, rng=np.random.default_rng(0))
     x = plan.data.train.x
     optimizer = plan.recipe.make_optimizer(len(x))
-    return summary(model, x.shape[1:], recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
+    shape = (max(1, int(x.lengths.mean())),) if isinstance(x, Ragged) else x.shape[1:]
+    return summary(model, shape, recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
 
 
 def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
@@ -174,6 +192,8 @@ def _train(
     model = build(plan.model, plan.arguments, rng=np.random.default_rng(plan.recipe.seed))
     if plan.recipe.augment and plan.task.augment is not None:
         learn = plan.task.augment(learn, plan.recipe.augment, plan.recipe.seed)
+    if plan.task.initialise is not None:
+        plan.task.initialise(model, learn)
     optimizer = plan.recipe.make_optimizer(len(learn))
     loss = plan.task.loss(plan.recipe)
     facts = plan.facts()
@@ -206,10 +226,12 @@ def _train(
         yield event
         if halted:
             return
+    if plan.task.calibrate is not None and held is not None:
+        plan.task.calibrate(model, held)
     result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
     run.save_model(
         state.result(),
-        facts | {"metrics": result.metrics, "split": "test", "examples": result.examples, "versions": versions()},
+        facts | {"metrics": result.metrics, "split": plan.data.split, "examples": result.examples, "versions": versions()},
     )
     yield result
 
@@ -264,7 +286,7 @@ def _hold_out(plan: Plan) -> tuple[Examples, Examples | None]:
         learn, held = split(len(data), fraction, plan.recipe.seed)
     except ValueError as error:
         raise InputError(f"--validation {fraction:g}: {error}.") from None
-    return Examples(data.x[learn], data.t[learn]), Examples(data.x[held], data.t[held])
+    return data.part(learn), data.part(held)
 
 
 def _line(event: Epoch, state: State) -> Facts:

@@ -18,12 +18,13 @@ from core import Sequential
 from models.cnn import cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
+from models.ngrams import ngram_bag, ngram_linear
 
-__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "softmax_regression"]
+__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "ngram_bag", "ngram_linear", "softmax_regression"]
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn)}
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, ngram_linear, ngram_bag)}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"

@@ -23,6 +23,7 @@ from core.layers.lookup import checked_ids
 from models.calibrated import calibrated
 
 MOST_ORDERS, MOST_BITS = 5, 23
+MANY = 5_000  # texts, from which on a feature seen once or twice is left out
 _STEP, _MIX = np.uint32(0x9E3779B1), np.uint32(0x85EBCA6B)  # odd numbers with well-mixed bits
 
 
@@ -154,12 +155,17 @@ def ngram_bag(
     return calibrated(grams, bag, *drop, Dense(features, outputs, rng=rng))
 
 
-def count_ratios(model: Layer, x: Ragged, t: Array, classes: int, *, least: int = 1, start: float = 0.04) -> None:
+def count_ratios(
+    model: Layer, x: Ragged, t: Array, *, least: int | None = None, start: float = 0.04
+) -> None:
     """Set the log-count ratios of an `ngram_linear` from labelled texts, and its weights to `start` times their sign.
 
-    least: features in fewer texts have no weight, and learn nothing.
+    least: features in fewer texts have no weight, and learn nothing; None: 3, or 1 where there are few texts.
     """
+    least = (3 if len(x) >= MANY else 1) if least is None else least
     grams, ratios, bag = (_find(model, kind) for kind in (NGrams, LogRatios, EmbeddingBag))
+    columns = bag.weight.value.shape[1]
+    classes = 2 if columns == 1 else columns
     counts = np.stack([_count(grams, x[np.flatnonzero(t == k)]) for k in range(classes)])  # (K, rows)
     total = counts.sum(axis=0)
     r = np.stack([_log_ratio(count, total - count) for count in counts])
@@ -168,7 +174,7 @@ def count_ratios(model: Layer, x: Ragged, t: Array, classes: int, *, least: int 
     scale = np.abs(r).max(axis=0)
     ratios.weight.value[...] = scale
     sign = r / np.where(scale > 0, scale, 1)
-    bag.weight.value[...] = start * (sign[1:] if bag.weight.value.shape[1] == 1 else sign).T
+    bag.weight.value[...] = start * (sign[1:] if columns == 1 else sign).T
 
 
 def _count(grams: NGrams, x: Ragged, at_a_time: int = 256) -> Array:

@@ -1,0 +1,96 @@
+"""Sentiment, and any other classes of texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from apps.sentiment.data import DATASETS, Texts, load, load_csv, read_csv
+from apps.sentiment.explain import explain
+from apps.sentiment.words import Words, check_text
+from apps.task import Entry, Recipe, Task
+from core import Array, Examples, Layer, Loss, Sequences, Sequential, SoftmaxCrossEntropy, correct, predict
+from core.metrics import accuracy, calibration_error, nll, roc_auc, softmax
+from models.calibrated import fit_temperatures
+from models.ngrams import LogRatios, count_ratios
+
+
+class TextEncoder(Words):
+    """The words of a run, as what encodes its texts."""
+
+    def examples(self, raw: Examples) -> Sequences:
+        return Sequences(self(raw.x), raw.t)
+
+
+def fit_encoder(raw: Examples) -> TextEncoder:
+    assert isinstance(raw, Texts)
+    return TextEncoder.fit(raw.x)
+
+
+def open_text(given: str) -> str:
+    return check_text(given, f"The text that begins with {given[:40]!r}")
+
+
+def loss(recipe: Recipe) -> Loss:
+    return SoftmaxCrossEntropy(label_smoothing=recipe.label_smoothing)
+
+
+def initialise(model: Sequential, examples: Examples) -> None:
+    """Count the log-count ratios of a model that has some."""
+    if any(isinstance(layer, LogRatios) for layer in _layers(model)):
+        count_ratios(model, examples.x, examples.t)
+
+
+def calibrate(model: Sequential, held: Examples) -> None:
+    fit_temperatures(model, predict(model, held.x), held.x.lengths, held.t)
+
+
+def score(logits: Array, t: Array) -> dict[str, float]:
+    """accuracy and ROC AUC in [0, 1] (of several classes, the mean of each against the rest), nll in nats, ECE"""
+    p = softmax(logits)
+    classes = [1] if p.shape[1] == 2 else [k for k in range(p.shape[1]) if 0 < (t == k).sum() < len(t)]
+    areas = [roc_auc(t == k, logits[:, k] - np.delete(logits, k, axis=1).mean(axis=1)) for k in classes]
+    return {
+        "accuracy": accuracy(t, p),
+        "roc_auc": float(np.mean(areas)),
+        "nll": nll(t, p),
+        "calibration_error": calibration_error(t, p),
+    }
+
+
+def _layers(node: Any) -> list[Layer]:
+    """A layer and all layers in it."""
+    if isinstance(node, list | tuple):
+        return [layer for each in node for layer in _layers(each)]
+    return [node, *_layers(list(vars(node).values()))] if isinstance(node, Layer) else []
+
+
+SENTIMENT = Task(
+    name="sentiment",
+    unit="texts",
+    load=load,
+    datasets=tuple(DATASETS),
+    open=open_text,
+    model="ngram_linear",
+    entries={
+        "ngram_linear": Entry(
+            {"orders": 3, "bits": 21},
+            Recipe(epochs=2, lr=3e-3, validation=0.05, lanes=2),
+        ),
+        "ngram_bag": Entry(
+            {"features": 16, "orders": 2, "bits": 19},
+            Recipe(epochs=5, lr=1e-2, validation=0.05, lanes=2),
+        ),
+    },
+    loss=loss,
+    metrics={"accuracy": correct},
+    score=score,
+    fit_encoder=fit_encoder,
+    load_encoder=TextEncoder.load,
+    load_csv=load_csv,
+    read_csv=read_csv,
+    initialise=initialise,
+    calibrate=calibrate,
+    explain=explain,
+)
