@@ -13,7 +13,7 @@ import numpy as np
 from core import Array, Context, Dropout, Embedding, EmbeddingBag, Layer, Padded, Sequential
 from core.padded import call, values_of
 from models.calibrated import Calibrated, bands
-from models.ngrams import LogRatios, NGrams
+from models.ngrams import LogRatios, NGrams, Selected
 
 SURE = 0.65  # below, an answer would be wrong more than once in three times: it is called uncertain
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)  # on [−1, 1]
@@ -80,6 +80,9 @@ def _forward(layer: Layer, x: Any) -> Any:
 
 def _attribute_ngrams(grams: NGrams, layers: list[Any], ids: Array, direction: Array) -> tuple[Array, float]:
     """Exact: what follows the bag is linear, so the number is a sum over n-grams; each one's words share its part."""
+    found = grams.grams(ids.astype(np.int64))  # (1, orders · T)
+    if isinstance(layers[0], Selected):
+        found = _forward(layers.pop(0), found)
     ratios = layers.pop(0) if isinstance(layers[0], LogRatios) else None
     bag, *rest = layers
     after = _without_dropout(Sequential(*rest)) if rest else None
@@ -88,9 +91,8 @@ def _attribute_ngrams(grams: NGrams, layers: list[Any], ids: Array, direction: A
     empty = np.zeros((1, features), bag.weight.value.dtype)
     at_empty = empty if bag.bias is None else empty + bag.bias.value
     base, slope = _slope(after, at_empty, direction)  # of the number, in the space of the bag's output
-    found = grams.grams(ids.astype(np.int64))[0]  # (orders · T,)
-    counts = found != 0
-    share = counts.astype(np.float64)
+    found = found[0]
+    share = (found != 0).astype(np.float64)
     if grams.unique:
         _, inverse, times = np.unique(found, return_inverse=True, return_counts=True)
         share /= times[inverse]

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from apps.sentiment.data import DATASETS, Texts, load, load_csv, read_csv
 from apps.sentiment.explain import explain
 from apps.sentiment.words import Words, check_text
 from apps.task import Entry, Recipe, Task
-from core import Array, Examples, Layer, Loss, Sequences, Sequential, SoftmaxCrossEntropy, correct, predict
+from core import Array, Examples, Loss, Sequences, Sequential, SoftmaxCrossEntropy, correct, predict
 from core.metrics import accuracy, calibration_error, nll, roc_auc, softmax
 from models.calibrated import fit_temperatures
-from models.ngrams import LogRatios, count_ratios
+from models.ngrams import prepare_ngrams
 
 
 class TextEncoder(Words):
@@ -37,9 +35,7 @@ def loss(recipe: Recipe) -> Loss:
 
 
 def initialise(model: Sequential, examples: Examples) -> None:
-    """Count the log-count ratios of a model that has some."""
-    if any(isinstance(layer, LogRatios) for layer in _layers(model)):
-        count_ratios(model, examples.x, examples.t)
+    prepare_ngrams(model, examples.x, examples.t)
 
 
 def calibrate(model: Sequential, held: Examples) -> None:
@@ -59,13 +55,6 @@ def score(logits: Array, t: Array) -> dict[str, float]:
     }
 
 
-def _layers(node: Any) -> list[Layer]:
-    """A layer and all layers in it."""
-    if isinstance(node, list | tuple):
-        return [layer for each in node for layer in _layers(each)]
-    return [node, *_layers(list(vars(node).values()))] if isinstance(node, Layer) else []
-
-
 SENTIMENT = Task(
     name="sentiment",
     unit="texts",
@@ -75,11 +64,11 @@ SENTIMENT = Task(
     model="ngram_linear",
     entries={
         "ngram_linear": Entry(
-            {"orders": 3, "bits": 21},
+            {"orders": 3, "rows": 300_000},
             Recipe(epochs=2, lr=3e-3, validation=0.05, lanes=2),
         ),
         "ngram_bag": Entry(
-            {"features": 16, "orders": 2, "bits": 19},
+            {"features": 16, "orders": 2, "rows": 150_000},
             Recipe(epochs=5, lr=1e-2, validation=0.05, lanes=2),
         ),
     },
