@@ -19,12 +19,13 @@ from models.cnn import cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
 from models.ngrams import ngram_bag, ngram_linear
+from models.text import text_bigru, text_cnn, text_gru, text_lstm, text_rnn
 
-__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "ngram_bag", "ngram_linear", "softmax_regression"]
+__all__ = ["CARDS", "RESULTS", "WEIGHTS", "ZOO", "build", "cnn", "lenet5", "mlp", "ngram_bag", "ngram_linear", "softmax_regression", "text_bigru", "text_cnn", "text_gru", "text_lstm", "text_rnn"]
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, ngram_linear, ngram_bag)}
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, ngram_linear, ngram_bag, text_cnn, text_rnn, text_lstm, text_gru, text_bigru)}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"

@@ -55,6 +55,8 @@ def score(logits: Array, t: Array) -> dict[str, float]:
     }
 
 
+_READER = Recipe(epochs=3, batch_size=64, lr=3e-3, dropout=0.4, clip_norm=1.0, validation=0.05, lanes=2, micro_batch=32)
+
 SENTIMENT = Task(
     name="sentiment",
     unit="texts",
@@ -71,6 +73,14 @@ SENTIMENT = Task(
             {"features": 16, "orders": 2, "rows": 150_000},
             Recipe(epochs=5, lr=1e-2, validation=0.05, lanes=2),
         ),
+        "text_cnn": Entry(
+            {"vocabulary": 20_000, "features": 64, "filters": 128},
+            Recipe(epochs=4, batch_size=64, lr=2e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
+        ),
+        "text_rnn": Entry({}, _READER),
+        "text_lstm": Entry({}, _READER),
+        "text_gru": Entry({}, _READER),
+        "text_bigru": Entry({}, _READER),
     },
     loss=loss,
     metrics={"accuracy": correct},

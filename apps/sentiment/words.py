@@ -63,7 +63,7 @@ class Words:
         from tokenizers.trainers import WordLevelTrainer
 
         tokenizer = _tokenizer({})
-        trainer = WordLevelTrainer(vocab_size=most, min_frequency=1, special_tokens=[*SPECIAL], show_progress=False)
+        trainer = WordLevelTrainer(vocab_size=most + len(SPECIAL), min_frequency=1, special_tokens=[*SPECIAL], show_progress=False)
         tokenizer.train_from_iterator(map(clean, texts), trainer, length=len(texts))
         ranked = sorted((i, word) for word, i in tokenizer.get_vocab(with_added_tokens=False).items())
         return cls([word for _, word in ranked if word not in SPECIAL and len(word) <= MOST_LETTERS][:most])
