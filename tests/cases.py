@@ -7,9 +7,15 @@ import numpy as np
 from core import (
     ELU,
     GELU,
+    GRU,
+    LSTM,
+    RNN,
+    AttentionPooling,
     AveragePool2D,
     BatchNorm,
+    Bidirectional,
     Concat,
+    Conv1D,
     Conv2D,
     ConvPool2D,
     Dense,
@@ -66,6 +72,7 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Dense(4, 3, rng=r), r.standard_normal((5, 2, 4))),
         lambda r: (Dense(4, 3, rng=r, bias=False), np.asfortranarray(rows(r))),
         lambda r: (Dense(4, 3, rng=r), sequences(r)),
+        lambda r: (Dense(4, 3, rng=r), r.standard_normal((30, 4, 3)).transpose(2, 0, 1)),
     ],
     Conv2D: [
         lambda r: (Conv2D(2, 3, 3, rng=r), images(r, 4, 2, 6, 5)),
@@ -106,6 +113,41 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (EmbeddingBag(6, 1, rng=r, mode="sum", bias=True), ids(r)),
         lambda r: (EmbeddingBag(6, 3, rng=r), r.integers(0, 6, (4, 3))),
         lambda r: (EmbeddingBag(6, 4, rng=r), ids(r, t=9000)),  # in several blocks
+    ],
+    Conv1D: [
+        lambda r: (Conv1D(4, 3, 3, rng=r), sequences(r)),
+        lambda r: (Conv1D(4, 3, 3, rng=r), r.standard_normal((3, 30, 4))),
+        lambda r: (Conv1D(4, 3, 4, rng=r, bias=False), r.standard_normal((3, 4, 30)).transpose(0, 2, 1)),
+        lambda r: (Conv1D(4, 3, 2, rng=r, padding="valid"), sequences(r)),
+        lambda r: (Conv1D(4, 3, 1, rng=r), sequences(r)),
+        lambda r: (Conv1D(4, 2, 9, rng=r), sequences(r)),  # wider than the sequences
+    ],
+    RNN: [
+        lambda r: (RNN(4, 3, rng=r), sequences(r)),
+        lambda r: (RNN(4, 3, rng=r, output="last"), sequences(r)),
+        lambda r: (RNN(4, 3, rng=r), r.standard_normal((3, 30, 4))),
+    ],
+    LSTM: [
+        lambda r: (_with_biases(LSTM(4, 3, rng=r), r), sequences(r)),
+        lambda r: (_with_biases(LSTM(4, 3, rng=r, output="last"), r), sequences(r)),
+        lambda r: (LSTM(4, 3, rng=r), r.standard_normal((3, 30, 4))),
+        lambda r: (LSTM(4, 3, rng=r), r.standard_normal((30, 4, 3)).transpose(2, 0, 1)),  # as another one leaves it
+    ],
+    GRU: [
+        lambda r: (_with_biases(GRU(4, 3, rng=r), r), sequences(r)),
+        lambda r: (_with_biases(GRU(4, 3, rng=r, output="last"), r), sequences(r)),
+        lambda r: (GRU(4, 3, rng=r), r.standard_normal((3, 30, 4))),
+        lambda r: (GRU(4, 3, rng=r), r.standard_normal((30, 4, 3)).transpose(2, 0, 1)),
+    ],
+    Bidirectional: [
+        lambda r: (Bidirectional(LSTM(4, 3, rng=r), GRU(4, 2, rng=r)), sequences(r)),
+        lambda r: (Bidirectional(RNN(4, 3, rng=r, output="last"), GRU(4, 2, rng=r, output="last")), sequences(r)),
+        lambda r: (Bidirectional(GRU(4, 3, rng=r), GRU(4, 3, rng=r)), r.standard_normal((3, 30, 4))),
+    ],
+    AttentionPooling: [
+        lambda r: (AttentionPooling(4, 3, rng=r), sequences(r)),
+        lambda r: (AttentionPooling(4, 3, rng=r), r.standard_normal((3, 30, 4))),
+        lambda r: (AttentionPooling(4, 3, rng=r), r.standard_normal((30, 4, 3)).transpose(2, 0, 1)),
     ],
     GlobalMaxPool1D: [
         lambda r: (GlobalMaxPool1D(), sequences(r)),
@@ -171,6 +213,13 @@ DRAWS_OR_MIXES = (Dropout, BatchNorm)  # whose results depend on how a batch is 
 def _with_statistics(layer: Layer, r: np.random.Generator) -> Layer:
     for parameter in layer.parameters():
         parameter.value = r.uniform(0.5, 1.5, parameter.value.shape).astype(np.float32)
+    return layer
+
+
+def _with_biases(layer: Layer, r: np.random.Generator) -> Layer:
+    for name, parameter in layer.named_parameters():
+        if name.endswith("bias"):
+            parameter.value = r.uniform(-1, 1, parameter.value.shape).astype(np.float32)
     return layer
 
 

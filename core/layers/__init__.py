@@ -2,9 +2,12 @@
 
 from core.layer import Layer
 from core.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from core.layers.attention_pooling import AttentionPooling
 from core.layers.average_pool2d import AveragePool2D, GlobalAveragePool2D
 from core.layers.batch_norm import BatchNorm
+from core.layers.bidirectional import Bidirectional
 from core.layers.concat import Concat
+from core.layers.conv1d import Conv1D
 from core.layers.conv2d import Conv2D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
@@ -12,9 +15,12 @@ from core.layers.dropout import Dropout
 from core.layers.embedding import Embedding
 from core.layers.embedding_bag import EmbeddingBag
 from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
+from core.layers.gru import GRU
 from core.layers.layer_norm import LayerNorm
+from core.layers.lstm import LSTM
 from core.layers.max_pool2d import MaxPool2D
 from core.layers.residual import Residual
+from core.layers.rnn import RNN
 from core.layers.sequential import Sequential
 from core.layers.shape import Flatten, Reshape
 
@@ -27,6 +33,12 @@ LAYERS: tuple[type[Layer], ...] = (
     GlobalAveragePool2D,
     Embedding,
     EmbeddingBag,
+    Conv1D,
+    RNN,
+    LSTM,
+    GRU,
+    Bidirectional,
+    AttentionPooling,
     GlobalMaxPool1D,
     GlobalAveragePool1D,
     BatchNorm,
@@ -51,10 +63,16 @@ LAYERS: tuple[type[Layer], ...] = (
 __all__ = [
     "ELU",
     "GELU",
+    "GRU",
     "LAYERS",
+    "LSTM",
+    "RNN",
+    "AttentionPooling",
     "AveragePool2D",
     "BatchNorm",
+    "Bidirectional",
     "Concat",
+    "Conv1D",
     "Conv2D",
     "ConvPool2D",
     "Dense",
