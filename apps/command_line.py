@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -30,7 +30,7 @@ from apps.task import Recipe, Task, TaskData
 from apps.tasks import TASKS
 from apps.training import Plan, Result, choose, describe, enough_epochs, evaluate_on, prepare, saved_recipe
 from apps.training import train as training
-from core import CheckpointError, NonFiniteLoss, write_atomically
+from core import CheckpointError, NonFiniteLoss, load_arrays, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
 
 EXTRAS = {"datasets", "huggingface_hub", "matplotlib", "PIL", "rich", "sklearn", "streamlit", "tokenizers", "pyarrow"}
@@ -88,6 +88,10 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
     _add_data(parser, task.datasets, task.datasets[0])
     if task.load_csv is not None:
         _add_csv(parser, "a data set of your own: any texts, any labels", label=True)
+    if task.blend is not None:
+        parser.add_argument(
+            "--parts", type=Path, nargs="+", metavar="DIR", help="the runs that --model blend puts together"
+        )
     told = field_help()
     for field in fields(Recipe):
         default = getattr(task.entries[task.model].recipe, field.name)
@@ -131,12 +135,18 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     name, sizes, recipe = chosen
     if "epochs" not in given:
         recipe = enough_epochs(recipe, len(data.train))
-    plan = prepare(Plan(task, data, dataset, name, sizes, recipe))
+    plan = Plan(task, data, dataset, name, sizes, recipe)
+    plan = prepare(plan) if name != "blend" or task.blend is None else task.blend(plan, arguments.parts or [])
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
     )
     notice(str(describe(plan)))
+    if recipe.unlabelled and not (arguments.resume and run.state.is_file()):
+        taught = _after_unlabelled(plan, run, arguments)
+        if taught is None:
+            return 130
+        plan = taught
     result = _watch(plan, run, arguments)
     if result is None:
         notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and --data as before.")
@@ -162,6 +172,19 @@ def _load(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[Task
     if data.notice:
         notice(data.notice)
     return data, dataset
+
+
+def _after_unlabelled(plan: Plan, run: Run, arguments: argparse.Namespace) -> Plan | None:
+    """The plan with what unlabelled examples taught, in a run of its own beside; None where Ctrl-C stopped it."""
+    assert plan.task.before is not None
+    before = plan.task.before(plan, arguments.data)
+    beside = Run(run.folder.with_name(f"{run.folder.name}-unlabelled"))
+    notice(f"First, {len(before.data.train):,} {before.task.unit} of {before.data.name}, kept in {beside.folder}.")
+    again = argparse.Namespace(**vars(arguments) | {"resume": beside.state.is_file()})
+    if _watch(before, beside, again) is None:
+        notice(f"Stopped; nothing is lost. Go on with the same command, and --out {run.folder}.")
+        return None
+    return replace(plan, start=load_arrays(beside.folder / "model.safetensors")[0])
 
 
 def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None:

@@ -27,6 +27,8 @@ class Recipe(core.Recipe):
     label_smoothing  share of a target spread over all classes
     augment          how strongly examples are changed at every visit: 1 as the task advises, 0 not at all
     validation       share of the training examples that is held out and scored after each epoch; 0: none
+    unlabelled       passes over unlabelled examples before training, for models that can learn from them; 0: none
+    share            share of the training examples that is used at all, labels being dear
 
     Raises ValueError for a value out of range.
     """
@@ -39,12 +41,18 @@ class Recipe(core.Recipe):
     label_smoothing: float = 0.0
     augment: float = 0.0
     validation: float = 0.0
+    unlabelled: int = 0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is above 0, and 1 at most, not {self.share}")
+        if type(self.unlabelled) is not int or not 0 <= self.unlabelled <= 1000:
+            raise ValueError(f"unlabelled is a whole number from 0 to 1000, not {self.unlabelled}")
         if not 0 <= self.augment <= 10:
             raise ValueError(f"augment is from 0 to 10, not {self.augment}")
         if not (isfinite(self.lr) and self.lr > 0):
@@ -86,7 +94,7 @@ class TaskData:
 class Encoder(Protocol):
     """The way from raw inputs to arrays, where it is learned from the training examples and saved with the run."""
 
-    def __call__(self, raw: Sequence[Any]) -> Any:
+    def __call__(self, raw: Sequence[Any], /) -> Any:
         """N raw inputs → x of N examples."""
 
     def examples(self, raw: Examples) -> Examples:
@@ -121,7 +129,7 @@ class Task:
     entries   {name in the zoo: Entry}
     loss      recipe → loss
     metrics   sums over examples that training reports beside the loss
-    score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports
+    score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports; None: the loss
     augment   (examples, strength, seed) → examples that are changed at every visit; None where there is no such way
 
     A task whose encoder is learned has, instead of `shape` and `encode`,
@@ -136,6 +144,9 @@ class Task:
     initialise    (model, training examples): set the first weights that are counted from data, before training
     calibrate     (model, held-out examples): set what makes probabilities mean what they say, after training
     explain       (predictor, raw input) → what a prediction adds to the probabilities
+    before        (plan, --data) → the plan of a training on unlabelled examples that goes before
+    learn_from    (model, {name: weights that `before` led to}): let the model begin with them
+    blend         (plan, runs) → the plan by which the models of some runs are blended
     """
 
     name: str
@@ -147,7 +158,7 @@ class Task:
     entries: Mapping[str, Entry]
     loss: Callable[[Recipe], Loss]
     metrics: Mapping[str, Metric]
-    score: Callable[[Array, Array], dict[str, float]]
+    score: Callable[[Array, Array], dict[str, float]] | None
     shape: tuple[int, ...] = ()
     encode: Callable[[Any], np.ndarray] | None = None
     augment: Callable[[Examples, float, int], Examples] | None = None
@@ -158,3 +169,6 @@ class Task:
     initialise: Callable[[Sequential, Examples], None] | None = None
     calibrate: Callable[[Sequential, Examples], None] | None = None
     explain: Callable[[Any, Any], dict[str, Any]] | None = None
+    before: Callable[[Any, str | None], Any] | None = None
+    learn_from: Callable[[Sequential, Mapping[str, Array]], None] | None = None
+    blend: Callable[[Any, Sequence[Path]], Any] | None = None

@@ -16,6 +16,7 @@ from apps.errors import InputError
 from apps.run import Facts, Run
 from apps.task import Encoder, Recipe, Task, TaskData
 from core import (
+    Array,
     CheckpointError,
     Epoch,
     Examples,
@@ -25,6 +26,7 @@ from core import (
     Step,
     Summary,
     cores,
+    evaluate,
     fit,
     predict,
     split,
@@ -44,6 +46,7 @@ class Plan:
     """Which model of the zoo is trained on what, and how: all that a run depends on.
 
     encoder: what encoded the data, where the task learns it (`prepare` did).
+    start: {name: weights} that were learned before, from unlabelled examples.
     """
 
     task: Task
@@ -53,6 +56,7 @@ class Plan:
     arguments: Mapping[str, Any]
     recipe: Recipe
     encoder: Encoder | None = None
+    start: Mapping[str, Array] | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
@@ -100,6 +104,8 @@ def choose(
         raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
     if recipe.augment and task.augment is None:
         raise InputError(f"{task.name} has no way to augment its examples: leave --augment out.")
+    if recipe.unlabelled and task.before is None:
+        raise InputError(f"{task.name} has no unlabelled examples: leave --unlabelled out.")
     takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
     if changes.get("dropout") and not takes_dropout:
         raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
@@ -114,8 +120,12 @@ def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
 
 
 def prepare(plan: Plan) -> Plan:
-    """The plan with its data encoded, where the task learns how from the examples that training learns from."""
+    """The plan with the share of its examples that is used, and these encoded, where the task learns how from them."""
     task, data = plan.task, plan.data
+    if plan.recipe.share < 1:
+        few, _ = split(len(data.train), max(1 - plan.recipe.share, 1 / len(data.train)), plan.recipe.seed)
+        data = replace(data, train=data.train.part(few))
+        plan = replace(plan, data=data)
     if task.fit_encoder is None:
         return plan
     encoder = task.fit_encoder(_hold_out(plan)[0])
@@ -194,6 +204,8 @@ def _train(
         learn = plan.task.augment(learn, plan.recipe.augment, plan.recipe.seed)
     if plan.task.initialise is not None:
         plan.task.initialise(model, learn)
+    if plan.task.learn_from is not None and plan.start is not None:
+        plan.task.learn_from(model, plan.start)
     optimizer = plan.recipe.make_optimizer(len(learn))
     loss = plan.task.loss(plan.recipe)
     facts = plan.facts()
@@ -231,7 +243,8 @@ def _train(
     result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
     run.save_model(
         state.result(),
-        facts | {"metrics": result.metrics, "split": plan.data.split, "examples": result.examples, "versions": versions()},
+        facts
+        | {"metrics": result.metrics, "split": plan.data.split, "examples": result.examples, "versions": versions()},
     )
     yield result
 
@@ -243,6 +256,9 @@ def evaluate_on(
 
     Raises InputError where the model's outputs are not finite.
     """
+    if task.score is None:
+        scores = evaluate(model, examples, task.loss(Recipe()), task.metrics)
+        return Result(scores, len(examples), np.zeros((0, 0), np.int64), seconds)
     with blas_threads(1):  # so that the result is that of one thread, whatever their number
         logits = predict(model, examples.x, threads=cores() if threads is None else threads)
     if not np.isfinite(logits).all():

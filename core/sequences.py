@@ -128,9 +128,7 @@ class Sequences(Examples):
 
     def part(self, rows: Array) -> Sequences:
         """Some of them, as examples of their own."""
-        return Sequences(
-            self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows], pool=self.pool
-        )
+        return Sequences(self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows], pool=self.pool)
 
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Padded, Array, Array | None]:
         """(x, t, weight) of some rows, x padded to the longest of them."""

@@ -34,7 +34,8 @@ class Calibrated(Layer):
         each = self.temperature.value[bands(x)][:, np.newaxis]
         ctx.save(each)
         z = call(self.inner, x, ctx[0])
-        return np.divide(z, each, out=ctx.like("y", z))
+        y: Array = np.divide(z, each, out=ctx.like("y", z))
+        return y
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
         (each,) = ctx.saved
@@ -47,7 +48,8 @@ def bands(x: Any) -> Array:
     lengths = lengths_of(x)
     if lengths is None:
         lengths = np.full(len(x), values_of(x).shape[1])
-    return np.searchsorted(ENDS, lengths)
+    band: Array = np.searchsorted(ENDS, lengths)
+    return band
 
 
 def calibrated(*layers: Layer) -> Sequential:

@@ -129,7 +129,8 @@ class Versus(Layer):
     """
 
     def forward(self, x: Array, ctx: Context) -> Array:
-        return np.multiply(x, np.array([-0.5, 0.5], x.dtype), out=ctx.buffer("y", (len(x), 2)))
+        y: Array = np.multiply(x, np.array([-0.5, 0.5], x.dtype), out=ctx.buffer("y", (len(x), 2)))
+        return y
 
     def backward(self, dy: Array, ctx: Context) -> Array:
         return (dy[:, 1:] - dy[:, :1]) / 2
@@ -166,7 +167,9 @@ def ngram_bag(
     """
     bag = EmbeddingBag(rows + 1, features, rng=rng, mode="mean")
     drop = [Dropout(dropout)] if dropout else []
-    return calibrated(NGrams(words, orders, unique=False), Selected(rows), bag, *drop, Dense(features, outputs, rng=rng))
+    return calibrated(
+        NGrams(words, orders, unique=False), Selected(rows), bag, *drop, Dense(features, outputs, rng=rng)
+    )
 
 
 # --- what is counted before training --------------------------------------------------------------------------------
@@ -179,7 +182,7 @@ def prepare_ngrams(model: Layer, x: Ragged, t: Array, *, least: int | None = Non
     start: weights with a ratio begin at so much times its sign.
     """
     least = (3 if len(x) >= MANY else 1) if least is None else least
-    grams, selected, ratios, bag = (_find(model, kind) for kind in (NGrams, Selected, LogRatios, EmbeddingBag))
+    grams, selected, ratios, bag = (find(model, kind) for kind in (NGrams, Selected, LogRatios, EmbeddingBag))
     if selected is None:
         return
     classes = int(t.max(initial=1)) + 1
@@ -233,7 +236,7 @@ def _log_ratio(inside: Array, outside: Array) -> Array:
     return ratio
 
 
-def _find(model: Layer, kind: type[Any]) -> Any:
+def find(model: Layer, kind: type[Any]) -> Any:
     """The first layer of a kind, or None."""
     waiting: list[Any] = [model]
     while waiting:

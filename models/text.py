@@ -49,13 +49,16 @@ class Known(Layer):
         if lengths is None:
             lengths = np.full(len(values), values.shape[1])
         if values.shape[1] > self.most:
-            head = self.most // 2
-            steps = np.arange(self.most)
-            late = steps >= head
-            skipped = np.maximum(lengths - self.most, 0)[:, np.newaxis]
-            values = np.take_along_axis(values, steps + late * skipped, axis=1)
+            values = np.take_along_axis(values, self.places(lengths[:, np.newaxis]), axis=1)
             lengths = np.minimum(lengths, self.most)
         return Padded(np.where(values < self.vocabulary, values, 1), lengths)
+
+    def places(self, lengths: Any) -> Array:
+        """Which steps of texts so long are read: (most,) of each, or as many as there are of one."""
+        steps = np.arange(self.most if np.ndim(lengths) else min(self.most, lengths))
+        skipped = np.maximum(lengths - self.most, 0)
+        places: Array = steps + (steps >= self.most // 2) * skipped
+        return places
 
     def backward(self, dy: Array, ctx: Context) -> None:
         """Ids have no gradient."""
@@ -78,13 +81,12 @@ def text_cnn(
 ) -> Sequential:
     """(N, T) ids of words → (N, outputs) logits: filters over 1 to 4 words, the strongest answer of each
 
+    Dropout acts on the answers alone: words that are dropped make the strongest ones weaker in training than in use.
     (Kim, 2014; Collobert et al., 2011)
     """
-    branches = [
-        Sequential(Conv1D(features, filters, kernel, rng=rng), ReLU(), GlobalMaxPool1D()) for kernel in kernels
-    ]
+    branches = [Sequential(Conv1D(features, filters, kernel, rng=rng), ReLU(), GlobalMaxPool1D()) for kernel in kernels]
     return calibrated(
-        *_embedded(words, vocabulary, features, most, dropout / 2, rng),
+        *_embedded(words, vocabulary, features, most, 0.0, rng),
         Concat(*branches),
         *_dropped(dropout),
         Dense(filters * len(kernels), outputs, rng=rng),
@@ -159,7 +161,7 @@ def text_bigru(
     dropout: float = 0.0,
     rng: np.random.Generator,
 ) -> Sequential:
-    """(N, T) ids of words → (N, outputs) logits: gated recurrent units that read both ways, and attention over their steps
+    """(N, T) ids of words → (N, outputs) logits: gated recurrent units both ways, and attention over their steps
 
     (Schuster & Paliwal, 1997; Cho et al., 2014; Yang et al., 2016)
     """
@@ -176,9 +178,7 @@ def _embedded(
     return [Known(vocabulary, most), Embedding(vocabulary, features, rng=rng), *_dropped(dropout)]
 
 
-def _attended(
-    layers: list[Layer], units: int, outputs: int, dropout: float, rng: np.random.Generator
-) -> Sequential:
+def _attended(layers: list[Layer], units: int, outputs: int, dropout: float, rng: np.random.Generator) -> Sequential:
     """Vectors of steps → logits"""
     pooled = AttentionPooling(units, units, rng=rng)
     return calibrated(*layers, pooled, *_dropped(dropout), Dense(units, outputs, rng=rng))

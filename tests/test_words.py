@@ -23,7 +23,7 @@ def words():
         ("A <br /><br />B", "a b"),
         ("<b>Bold</b> &amp; <i>odd</i> &lt;3", "bold & odd < 3"),
         ("I <3 it, 2 < 3 > 1", "i < 3 it , 2 < 3 > 1"),
-        ("ISN’T it “great”", "is n't it \" great \""),
+        ("ISN’T it “great”", 'is n\'t it " great "'),
         ("can't won't don't, it's I'll", "ca n't wo n't do n't , it 's i 'll"),
         ("soooooo coool!!!", "soo cool ! ! !"),
         ("naïve café, ＦＵＬＬ ﬁne", "naïve café , full fine"),

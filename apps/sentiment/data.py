@@ -174,7 +174,9 @@ def _rows(path: Path) -> Iterator[tuple[int, list[str]]]:
     try:
         with open(path, encoding="utf-8-sig", newline="") as file:
             tabs = path.suffix.lower() == ".tsv"
-            for fields in csv.reader(file, "excel-tab", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file, strict=True):
+            for fields in (
+                csv.reader(file, "excel-tab", quoting=csv.QUOTE_NONE) if tabs else csv.reader(file, strict=True)
+            ):
                 yield row, fields
                 row += 1
     except UnicodeDecodeError:

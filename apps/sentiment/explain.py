@@ -1,7 +1,7 @@
-"""What every word of a text contributed to an answer: exactly for sums of n-grams, by integrated gradients for the rest.
+"""What every word of a text contributed to an answer: exactly for n-grams, by integrated gradients for the rest.
 
 An answer is explained in one number, the logit of a class minus the mean logit of the others. The contributions of the
-words and the number that an empty text would have (`base`) add up to it. Nothing is rescaled to make them do so.
+words and the number of a text whose words say nothing (`base`) add up to it. Nothing is rescaled to make them do so.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ import numpy as np
 
 from core import Array, Context, Dropout, Embedding, EmbeddingBag, Layer, Padded, Sequential
 from core.padded import call, values_of
+from models.blend import Blend
 from models.calibrated import Calibrated, bands
 from models.ngrams import LogRatios, NGrams, Selected
+from models.text import Known
 
 SURE = 0.65  # below, an answer would be wrong more than once in three times: it is called uncertain
-NODES, WEIGHTS = np.polynomial.legendre.leggauss(4)  # on [−1, 1]
-TOLERANCE = 2e-4  # of the integral, beside its exact value
+NODES, WEIGHTS = np.polynomial.legendre.leggauss(6)  # on [−1, 1]
+STRETCHES = 4  # at first
+TOLERANCE = 3e-4  # of the integral, beside its exact value
 MOST_HALVINGS = 12
 AT_A_TIME = 1 << 22  # numbers that go through a model at once
 
@@ -40,21 +43,23 @@ def explain(predictor: Any, text: str) -> dict[str, Any]:
         "uncertain": bool(p.max() < SURE),
         "explained": predictor.labels[k],
         "base": float(base),
-        "tokens": [
-            {"token": word, "contribution": float(c)} for word, c in zip(words, contributions, strict=True)
-        ],
+        "tokens": [{"token": word, "contribution": float(c)} for word, c in zip(words, contributions, strict=True)],
     }
 
 
 def attribute(layer: Layer, ids: Array, direction: Array) -> tuple[Array, float]:
-    """(T,) contributions of ids (1, T) to direction · layer(ids), and its value for an empty text
+    """(T,) contributions of ids (1, T) to direction · layer(ids), and its value for words that say nothing
 
     Raises TypeError for a layer that is no model of texts.
     """
     if ids.shape[1] == 0:
-        return np.zeros(0), float(_forward(layer, np.zeros((1, 1), ids.dtype))[0] @ direction)
+        nothing = Padded(np.zeros((1, 1), np.int64), np.zeros(1, np.int64))
+        return np.zeros(0), float(_forward(layer, nothing)[0] @ direction)
     if isinstance(layer, Calibrated):
         return attribute(layer.inner, ids, direction / layer.temperature.value[bands(ids)][0])
+    if isinstance(layer, Blend):
+        told = [attribute(part, ids, direction * a) for part, a in zip(layer.parts, layer.weight.value, strict=True)]
+        return sum((part for part, _ in told), np.zeros(ids.shape[1])), sum(base for _, base in told)
     if isinstance(layer, Sequential):
         return _attribute_chain(list(layer.layers), ids, direction)
     raise TypeError(f"{layer!r} is no model of texts")
@@ -68,7 +73,12 @@ def _attribute_chain(layers: list[Any], ids: Array, direction: Array) -> tuple[A
         return _attribute_ngrams(first, layers[1:], ids, direction)
     if isinstance(first, Embedding):
         return _integrate(values_of(_forward(first, ids)), Sequential(*layers[1:]), direction)
-    return _attribute_chain(layers[1:], values_of(_forward(first, ids)), direction)  # ids → ids
+    if isinstance(first, Known):
+        contributions = np.zeros(ids.shape[1])
+        read = values_of(_forward(first, ids))
+        contributions[first.places(ids.shape[1])], base = _attribute_chain(layers[1:], read, direction)
+        return contributions, base
+    raise TypeError(f"{first!r} is no beginning of a model of texts")
 
 
 def _forward(layer: Layer, x: Any) -> Any:
@@ -129,11 +139,11 @@ def _integrate(embedded: Array, after: Sequential, direction: Array) -> tuple[Ar
     after = _without_dropout(after)
     at_a_time = max(1, AT_A_TIME // (embedded.size * 16))
     total = np.zeros(embedded.shape[1])
-    starts, width = np.arange(8) / 8, 1 / 8
+    starts, width = np.arange(STRETCHES) / STRETCHES, 1 / STRETCHES
     base = float(_along(after, embedded, np.zeros(1), direction, at_a_time)[0][0])
     for halving in range(MOST_HALVINGS + 1):
         nodes = (starts[:, np.newaxis] + width * (NODES + 1) / 2).reshape(-1)
-        _, gradients = _along(after, embedded, nodes, direction, at_a_time)  # (S · 4, T)
+        _, gradients = _along(after, embedded, nodes, direction, at_a_time)  # (S · nodes, T)
         parts = width / 2 * np.einsum("snt,n->st", gradients.reshape(len(starts), len(NODES), -1), WEIGHTS)
         ends, _ = _along(after, embedded, np.concatenate([starts, starts + width]), direction, at_a_time)
         exact = ends[len(starts) :] - ends[: len(starts)]
@@ -148,9 +158,7 @@ def _integrate(embedded: Array, after: Sequential, direction: Array) -> tuple[Ar
     return total, base
 
 
-def _along(
-    after: Layer, embedded: Array, nodes: Array, direction: Array, at_a_time: int
-) -> tuple[Array, Array]:
+def _along(after: Layer, embedded: Array, nodes: Array, direction: Array, at_a_time: int) -> tuple[Array, Array]:
     """Values (S,) and, summed over each vector, gradient · vector (S, T) at some places along the way"""
     values, products = [], []
     for start in range(0, len(nodes), at_a_time):

@@ -4,26 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from apps.sentiment.data import DATASETS, Texts, load, load_csv, read_csv
+from apps.sentiment.blending import blend_runs
+from apps.sentiment.data import DATASETS, load, load_csv, read_csv
+from apps.sentiment.encoder import TextEncoder, fit_encoder
 from apps.sentiment.explain import explain
-from apps.sentiment.words import Words, check_text
+from apps.sentiment.regions import before, begin_with
+from apps.sentiment.words import check_text
 from apps.task import Entry, Recipe, Task
-from core import Array, Examples, Loss, Sequences, Sequential, SoftmaxCrossEntropy, correct, predict
+from core import Array, Examples, Loss, Sequential, SoftmaxCrossEntropy, correct, predict
 from core.metrics import accuracy, calibration_error, nll, roc_auc, softmax
 from models.calibrated import fit_temperatures
 from models.ngrams import prepare_ngrams
-
-
-class TextEncoder(Words):
-    """The words of a run, as what encodes its texts."""
-
-    def examples(self, raw: Examples) -> Sequences:
-        return Sequences(self(raw.x), raw.t)
-
-
-def fit_encoder(raw: Examples) -> TextEncoder:
-    assert isinstance(raw, Texts)
-    return TextEncoder.fit(raw.x)
 
 
 def open_text(given: str) -> str:
@@ -77,6 +68,13 @@ SENTIMENT = Task(
             {"vocabulary": 20_000, "features": 64, "filters": 128},
             Recipe(epochs=4, batch_size=64, lr=2e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
         ),
+        "region_cnn": Entry(
+            {},
+            Recipe(
+                epochs=3, batch_size=64, lr=1e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32, unlabelled=1
+            ),
+        ),
+        "blend": Entry({}, Recipe(epochs=10, batch_size=64, lr=0.03, validation=0.2, lanes=2, micro_batch=32)),
         "text_rnn": Entry({}, _READER),
         "text_lstm": Entry({}, _READER),
         "text_gru": Entry({}, _READER),
@@ -92,4 +90,7 @@ SENTIMENT = Task(
     initialise=initialise,
     calibrate=calibrate,
     explain=explain,
+    before=before,
+    learn_from=begin_with,
+    blend=blend_runs,
 )

@@ -6,7 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -58,18 +58,20 @@ class Words:
         self._tokenizer = _tokenizer({word: i for i, word in enumerate((*SPECIAL, *words))})
 
     @classmethod
-    def fit(cls, texts: Sequence[str], most: int = MOST_WORDS) -> Words:
+    def fit(cls, texts: Sequence[str], most: int = MOST_WORDS) -> Self:
         """The `most` most frequent words of some texts."""
         from tokenizers.trainers import WordLevelTrainer
 
         tokenizer = _tokenizer({})
-        trainer = WordLevelTrainer(vocab_size=most + len(SPECIAL), min_frequency=1, special_tokens=[*SPECIAL], show_progress=False)
+        trainer = WordLevelTrainer(
+            vocab_size=most + len(SPECIAL), min_frequency=1, special_tokens=[*SPECIAL], show_progress=False
+        )
         tokenizer.train_from_iterator(map(clean, texts), trainer, length=len(texts))
         ranked = sorted((i, word) for word, i in tokenizer.get_vocab(with_added_tokens=False).items())
         return cls([word for _, word in ranked if word not in SPECIAL and len(word) <= MOST_LETTERS][:most])
 
     @classmethod
-    def load(cls, state: Any) -> Words:
+    def load(cls, state: Any) -> Self:
         """From what `state` gave. Raises ValueError for anything else."""
         if not isinstance(state, dict) or not isinstance(state.get("words"), str):
             raise ValueError("the encoder's words are missing")
