@@ -22,13 +22,14 @@ from typing import Any
 
 import core
 from apps.curves import draw_curves
+from apps.ensemble import join
 from apps.errors import InputError
 from apps.predictor import Predictor, open_predictor
 from apps.progress import Progress, notice, report
 from apps.run import Run, next_run, read_description
 from apps.task import Recipe, Task, TaskData
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, describe, enough_epochs, evaluate_on, prepare, saved_recipe
+from apps.training import Plan, Result, choose, describe, enough_epochs, prepare, saved_recipe
 from apps.training import train as training
 from core import CheckpointError, NonFiniteLoss, load_arrays, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
@@ -104,6 +105,15 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
             help=f"{told[field.name]} (default: as the model; {task.model}: {default}{more})".replace("%", "%%"),
         )
     parser.add_argument(
+        "--from",
+        dest="start",
+        metavar="NAME",
+        help="fine-tune: begin with the weights of a model of the zoo or a run",
+    )
+    parser.add_argument(
+        "--freeze", dest="frozen", type=_positive, metavar="N", help="leave the first N layers with weights as they are"
+    )
+    parser.add_argument(
         "--threads", type=_positive, metavar="N", help="changes the time, never the result (default: all)"
     )
     parser.add_argument("--out", type=Path, metavar="DIR", help="the folder of the run (default: a new one in runs)")
@@ -123,25 +133,25 @@ def field_help() -> dict[str, str]:
 
 def _train(task: Task, arguments: argparse.Namespace) -> int:
     given = {f.name: getattr(arguments, f.name) for f in fields(Recipe) if getattr(arguments, f.name) is not None}
-    model, dataset = arguments.model, arguments.dataset
+    chosen = {name: getattr(arguments, name) for name in ("model", "dataset", "start", "frozen")}
     if arguments.resume:
         if arguments.out is None:
             raise InputError("Which run is to go on? Give its folder: --out DIR --resume.")
-        model, dataset, given = _as_begun(Run(arguments.out), model, dataset, given)
+        chosen, given = _as_begun(Run(arguments.out), chosen, given)
     elif arguments.out is not None:
         Run(arguments.out).check_free()
-    chosen = choose(task, model, given)  # what is wrong is told before data are loaded
-    data, dataset = _load(task, arguments, dataset or task.datasets[0])
-    name, sizes, recipe = chosen
+    name, sizes, recipe = choose(task, chosen["model"], given)  # what is wrong is told before data are loaded
+    data, dataset = _load_any(task, arguments, chosen["dataset"] or task.datasets[0])
     if "epochs" not in given:
         recipe = enough_epochs(recipe, len(data.train))
-    plan = Plan(task, data, dataset, name, sizes, recipe)
+    plan = Plan(task, data, dataset, name, sizes, recipe, chosen["start"] or "", chosen["frozen"] or 0)
     plan = prepare(plan) if name != "blend" or task.blend is None else task.blend(plan, arguments.parts or [])
+    layers = describe(plan, arguments.resume)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
     )
-    notice(str(describe(plan)))
+    notice(str(layers))
     if recipe.unlabelled and not (arguments.resume and run.state.is_file()):
         taught = _after_unlabelled(plan, run, arguments)
         if taught is None:
@@ -158,33 +168,17 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[TaskData, str]:
-    """(data, name of the data set) as the flags say."""
-    path: Path | None = getattr(arguments, "csv", None)
-    if path is None:
-        data = task.load(arguments.data, dataset)
-    else:
-        if task.load_csv is None:
-            raise InputError(f"{task.name} has no data sets in CSV files: leave --csv out.")
-        if arguments.text is None or arguments.label is None:
-            raise InputError("--csv needs --text COLUMN and --label COLUMN: give the names of both.")
-        data, dataset = task.load_csv(path, arguments.text, arguments.label), "csv"
-    if data.notice:
-        notice(data.notice)
-    return data, dataset
-
-
 def _after_unlabelled(plan: Plan, run: Run, arguments: argparse.Namespace) -> Plan | None:
     """The plan with what unlabelled examples taught, in a run of its own beside; None where Ctrl-C stopped it."""
     assert plan.task.before is not None
-    before = plan.task.before(plan, arguments.data)
+    before: Plan = plan.task.before(plan, arguments.data)
     beside = Run(run.folder.with_name(f"{run.folder.name}-unlabelled"))
     notice(f"First, {len(before.data.train):,} {before.task.unit} of {before.data.name}, kept in {beside.folder}.")
     again = argparse.Namespace(**vars(arguments) | {"resume": beside.state.is_file()})
     if _watch(before, beside, again) is None:
         notice(f"Stopped; nothing is lost. Go on with the same command, and --out {run.folder}.")
         return None
-    return replace(plan, start=load_arrays(beside.folder / "model.safetensors")[0])
+    return replace(plan, taught=load_arrays(beside.folder / "model.safetensors")[0])
 
 
 def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None:
@@ -199,17 +193,15 @@ def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None
     return None
 
 
-def _as_begun(
-    run: Run, model: str | None, dataset: str | None, given: dict[str, Any]
-) -> tuple[str, str, dict[str, Any]]:
-    """(model, dataset, recipe) of the run that goes on. Raises InputError where a flag says otherwise."""
-    began_model, recipe, began_dataset = saved_recipe(run)
-    began = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
-    asked = {"model": model, "dataset": dataset} | given
-    for name, was in ({"model": began_model, "dataset": began_dataset} | began).items():
+def _as_begun(run: Run, chosen: dict[str, Any], given: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was chosen, and the recipe, of the run that goes on. Raises InputError where a flag says otherwise."""
+    began, recipe = saved_recipe(run)
+    learned = {field.name: getattr(recipe, field.name) for field in fields(Recipe)}
+    asked = chosen | given
+    for name, was in (began | learned).items():
         if asked.get(name) is not None and asked[name] != was:
             raise InputError(f"{run.folder} was begun with {name} {was}, not {asked[name]}: resume it as it was begun.")
-    return began_model, began_dataset, began
+    return began, learned
 
 
 @contextmanager
@@ -244,18 +236,15 @@ def evaluate(argv: Sequence[str] | None = None) -> int:
 
 def _evaluate(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
-    predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
     if dataset == "csv" and arguments.csv is None:
         raise InputError("The model was trained on a CSV of yours: give --csv FILE --text COLUMN --label COLUMN.")
-    if dataset not in (*task.datasets, "csv"):
-        raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
-    data, dataset = _load(task, arguments, dataset)
+    data, dataset = _load_any(task, arguments, dataset)
     if data.labels != predictor.labels:
         raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
     began = perf_counter()
-    test = data.test if predictor.encoder is None else predictor.encoder.examples(data.test)
-    result = evaluate_on(task, predictor.model, test)
+    result = predictor.evaluate(data.test)
     seconds = perf_counter() - began
     plan = Plan(task, data, dataset, predictor.facts["model"], predictor.facts["arguments"], Recipe())
     if arguments.json:
@@ -264,6 +253,27 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     else:
         print(report(plan, result))
     return 0
+
+
+def _load_any(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[TaskData, str]:
+    """(data, name of the data set), from a CSV where the flags name one."""
+    if arguments.__dict__.get("csv") is None:
+        return _load(task, arguments.data, dataset), dataset
+    if task.load_csv is None:
+        raise InputError(f"{task.name} has no data sets in CSV files: leave --csv out.")
+    if arguments.text is None or arguments.label is None:
+        raise InputError("--csv needs --text COLUMN and --label COLUMN: give the names of both.")
+    return task.load_csv(arguments.csv, arguments.text, arguments.label), "csv"
+
+
+def _load(task: Task, data: str | None, dataset: str) -> TaskData:
+    """The data, and a notice where they are not what the user may expect."""
+    if dataset not in task.datasets:
+        raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
+    loaded = task.load(data, dataset)
+    if loaded.notice:
+        notice(loaded.notice)
+    return loaded
 
 
 def _summary(task: Task, model: str, data: TaskData, result: Result) -> dict[str, Any]:
@@ -276,6 +286,45 @@ def _summary(task: Task, model: str, data: TaskData, result: Result) -> dict[str
         "metrics": result.metrics,
         "seconds": result.seconds,
     }
+
+
+# --- ensemble -------------------------------------------------------------------------------------------------------
+
+
+def ensemble(argv: Sequence[str] | None = None) -> int:
+    """scripts/ensemble.py"""
+    parser = argparse.ArgumentParser(
+        description="Put trained networks together: a model whose answer is the mean of theirs. They are runs of one"
+        " model and recipe with different seeds."
+    )
+    parser.add_argument("task", choices=TASKS, metavar="TASK", help=", ".join(TASKS))
+    parser.add_argument("members", nargs="+", type=Path, metavar="RUN", help="folders of two runs or more")
+    _add_data(
+        parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one they were trained on"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="the ensemble's folder (default: a new one in runs)")
+    _add_json(parser)
+    return command(_ensemble, parser, argv)
+
+
+def _ensemble(arguments: argparse.Namespace) -> int:
+    task = TASKS[arguments.task]
+    if len(arguments.members) < 2:
+        raise InputError("An ensemble has two members or more: give the folders of so many runs.")
+    for folder in arguments.members:
+        if not (folder / "model.json").is_file():
+            raise InputError(f"{folder} is not the folder of a run: give those that trainings printed at their end.")
+    if arguments.out is not None:
+        Run(arguments.out).check_free()
+    described = read_description(arguments.members[0] / "model.json")
+    data = _load(task, arguments.data, arguments.dataset or described["data"].get("dataset"))
+    run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-ensemble")
+    facts, result = join(task, arguments.members, data, run)
+    plan = Plan(task, data, "", facts["model"], facts["arguments"], Recipe())
+    notice(f"{report(plan, result)}\n  the ensemble is in {run.folder}")
+    if arguments.json:
+        _print_json(_summary(task, plan.model, data, result) | {"run": str(run.folder)})
+    return 0
 
 
 # --- predict --------------------------------------------------------------------------------------------------------
@@ -297,7 +346,7 @@ def predict(argv: Sequence[str] | None = None) -> int:
 
 def _predict(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
-    predictor = open_predictor(task, model=arguments.model, run=arguments.run)
+    predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     if arguments.out and (arguments.out.is_dir() or (arguments.out.exists() and not arguments.out.is_file())):
         raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
     answers = _answers(task, predictor, arguments)
@@ -319,20 +368,12 @@ def _answers(task: Task, predictor: Predictor, arguments: argparse.Namespace) ->
         if task.read_csv is None or arguments.text is None or arguments.inputs:
             raise InputError("--csv FILE --text COLUMN is for texts, in place of an INPUT.")
         texts = task.read_csv(arguments.csv, arguments.text)
-        found = predictor.probabilities(texts)
-        return [{"input": text, **predictor.answer(p)} for text, p in zip(texts, found, strict=True)]
-    inputs = arguments.inputs
-    if inputs == ["-"]:
-        inputs = [line.rstrip("\r\n") for line in sys.stdin]
+        told = zip(texts, predictor.probabilities(texts), strict=True)
+        return [{"input": text, **predictor.answer(p)} for text, p in told]
+    inputs = [line.rstrip("\r\n") for line in sys.stdin] if arguments.inputs == ["-"] else arguments.inputs
     if not inputs:
         raise InputError("There is nothing to answer: give one INPUT or more.")
-    answers = []
-    for given in inputs:
-        raw = task.open(given)
-        if task.encode is not None and not task.encode(raw).any():
-            notice(f"{given}: there is nothing on it that could be read; the answer is a guess.")
-        answers.append({"input": given, **predictor(raw)})
-    return answers
+    return [{"input": given, **predictor(task.open(given))} for given in inputs]
 
 
 def _table(answers: list[dict[str, Any]]) -> str:
@@ -421,6 +462,13 @@ def _add_task_and_model(parser: argparse.ArgumentParser) -> None:
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--model", metavar="NAME", help="a model of the zoo (default: the task's best)")
     which.add_argument("--run", type=Path, metavar="DIR", help="the folder of a run of yours")
+    parser.add_argument(
+        "--tta",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="test-time averaging: the mean answer to an input and N − 1 slight changes of it (default: 1, none)",
+    )
 
 
 def _add_json(parser: argparse.ArgumentParser) -> None:

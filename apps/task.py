@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
@@ -26,6 +26,7 @@ class Recipe(core.Recipe):
     dropout          share of units silenced in training, where the model has dropout
     label_smoothing  share of a target spread over all classes
     augment          how strongly examples are changed at every visit: 1 as the task advises, 0 not at all
+    outliers         share of visits at which an example is spoilt into one of no class; the model gets an output for it
     validation       share of the training examples that is held out and scored after each epoch; 0: none
     unlabelled       passes over unlabelled examples before training, for models that can learn from them; 0: none
     share            share of the training examples that is used at all, labels being dear
@@ -40,6 +41,7 @@ class Recipe(core.Recipe):
     dropout: float = 0.0
     label_smoothing: float = 0.0
     augment: float = 0.0
+    outliers: float = 0.0
     validation: float = 0.0
     unlabelled: int = 0
     share: float = 1.0
@@ -57,7 +59,7 @@ class Recipe(core.Recipe):
             raise ValueError(f"augment is from 0 to 10, not {self.augment}")
         if not (isfinite(self.lr) and self.lr > 0):
             raise ValueError(f"lr is a finite number above 0, not {self.lr}")
-        for name in ("dropout", "label_smoothing", "validation"):
+        for name in ("dropout", "label_smoothing", "outliers", "validation"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"{name} is from 0 up to, not including, 1; not {getattr(self, name)}")
         if self.patience and not self.validation:
@@ -79,6 +81,7 @@ class TaskData:
     labels        what the classes are called
     fingerprint   16 hexadecimal digits that tell these examples from others
     notice        a sentence for the user where the data are not what they may expect, otherwise None
+    stranger      what an input is called that is like none of the examples; empty: nothing is
     split         what the examples to test on are called in the data set
     """
 
@@ -88,6 +91,7 @@ class TaskData:
     labels: tuple[str, ...]
     fingerprint: str
     notice: str | None = None
+    stranger: str = ""
     split: str = "test"
 
 
@@ -125,12 +129,15 @@ class Task:
     shape     of one encoded input
     open      what the command line is given (a path, a sentence) → raw input; InputError for what is unusable
     encode    raw input → x of one example: the one way from input to array
-    model     the entry that is trained and served where none is named
+    model     the entry that is trained where none is named: a good one within a minute
+    served    the entry that evaluates and predicts where none is named: the best one
     entries   {name in the zoo: Entry}
     loss      recipe → loss
     metrics   sums over examples that training reports beside the loss
-    score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports; None: the loss
-    augment   (examples, strength, seed) → examples that are changed at every visit; None where there is no such way
+    score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports; None: there is none
+    augment   (examples, recipe, dataset) → examples that are changed at every visit; None where there is no such way
+    views     (x (N, …), M, dataset) → M arrays like x: x itself, then slight changes of it, over which an answer may
+              be averaged; None likewise
 
     A task whose encoder is learned has, instead of `shape` and `encode`,
 
@@ -145,7 +152,7 @@ class Task:
     calibrate     (model, held-out examples): set what makes probabilities mean what they say, after training
     explain       (predictor, raw input) → what a prediction adds to the probabilities
     before        (plan, --data) → the plan of a training on unlabelled examples that goes before
-    learn_from    (model, {name: weights that `before` led to}): let the model begin with them
+    learn_from    (model, {name: weights that were learned before}): let the model begin with them
     blend         (plan, runs) → the plan by which the models of some runs are blended
     """
 
@@ -155,13 +162,15 @@ class Task:
     datasets: tuple[str, ...]
     open: Callable[[str], Any]
     model: str
+    served: str
     entries: Mapping[str, Entry]
     loss: Callable[[Recipe], Loss]
     metrics: Mapping[str, Metric]
     score: Callable[[Array, Array], dict[str, float]] | None
     shape: tuple[int, ...] = ()
     encode: Callable[[Any], np.ndarray] | None = None
-    augment: Callable[[Examples, float, int], Examples] | None = None
+    augment: Callable[[Examples, Recipe, str], Examples] | None = None
+    views: Callable[[Array, int, str], Iterator[Array]] | None = None
     fit_encoder: Callable[[Examples], Encoder] | None = None
     load_encoder: Callable[[Any], Encoder] | None = None
     load_csv: Callable[[Path, str, str], TaskData] | None = None

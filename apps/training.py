@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from apps.calibration import Calibration, calibrate
 from apps.errors import InputError
 from apps.run import Facts, Run
+from apps.start import begin_with, freeze
 from apps.task import Encoder, Recipe, Task, TaskData
 from core import (
     Array,
@@ -26,7 +28,6 @@ from core import (
     Step,
     Summary,
     cores,
-    evaluate,
     fit,
     predict,
     split,
@@ -39,14 +40,17 @@ from models import ZOO, build
 
 SAVE_EVERY = 20.0  # seconds, within an epoch
 LEAST_UPDATES = 480  # of a training whose number of epochs nobody chose
+HELD_OUT = 0  # the key of what is held out: the same for every seed, so that trainings compare, and join in an ensemble
 
 
 @dataclass(frozen=True)
 class Plan:
     """Which model of the zoo is trained on what, and how: all that a run depends on.
 
-    encoder: what encoded the data, where the task learns it (`prepare` did).
-    start: {name: weights} that were learned before, from unlabelled examples.
+    start   the zoo entry or run whose weights it begins with; empty: fresh ones
+    frozen  how many of the first layers with weights are left as they are
+    encoder what encoded the data, where the task learns it (`prepare` did)
+    taught  {name: weights} that were learned before, as `Task.learn_from` takes them
     """
 
     task: Task
@@ -55,8 +59,10 @@ class Plan:
     model: str
     arguments: Mapping[str, Any]
     recipe: Recipe
+    start: str = ""
+    frozen: int = 0
     encoder: Encoder | None = None
-    start: Mapping[str, Array] | None = None
+    taught: Mapping[str, Array] | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
@@ -66,9 +72,24 @@ class Plan:
             "model": self.model,
             "arguments": dict(self.arguments),
             "labels": list(self.data.labels),
+            "stranger": self.data.stranger,
             "data": {"name": self.data.name, "dataset": self.dataset, "fingerprint": self.data.fingerprint},
             "recipe": asdict(self.recipe),
+            "start": self.start,
+            "frozen": self.frozen,
         }
+
+    def build(self, fresh: bool = True) -> Sequential:
+        """The model before its training; not `fresh` where its weights are to come from a state.
+
+        Raises InputError where it cannot begin with `start`, or no layer would be left to learn; CheckpointError where
+        what it begins with is damaged.
+        """
+        model = build(self.model, self.arguments, rng=np.random.default_rng(self.recipe.seed))
+        if self.start and fresh:
+            begin_with(model, self.task, self.model, self.start)
+        freeze(model, self.frozen)
+        return model
 
 
 @dataclass(frozen=True)
@@ -76,12 +97,14 @@ class Result:
     """A finished training, measured on the test split.
 
     confusion  (K, K), row = true class
+    known      share of the examples that the model takes for one of its classes
     seconds    of training alone, over all sittings
     """
 
     metrics: dict[str, float]
     examples: int
     confusion: np.ndarray
+    known: float
     seconds: float
 
 
@@ -102,14 +125,16 @@ def choose(
         raise InputError(f"{error}.") from None
     if recipe.monitor not in {"loss", *task.metrics}:
         raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
-    if recipe.augment and task.augment is None:
-        raise InputError(f"{task.name} has no way to augment its examples: leave --augment out.")
+    if (recipe.augment or recipe.outliers) and task.augment is None:
+        raise InputError(f"{task.name} has no way to change its examples: leave --augment and --outliers out.")
     if recipe.unlabelled and task.before is None:
         raise InputError(f"{task.name} has no unlabelled examples: leave --unlabelled out.")
     takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
     if changes.get("dropout") and not takes_dropout:
         raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
     arguments = dict(task.entries[name].arguments) | ({"dropout": recipe.dropout} if takes_dropout else {})
+    if recipe.outliers:
+        arguments["outputs"] += 1  # for what is of no class
     return name, arguments, recipe
 
 
@@ -123,28 +148,30 @@ def prepare(plan: Plan) -> Plan:
     """The plan with the share of its examples that is used, and these encoded, where the task learns how from them."""
     task, data = plan.task, plan.data
     if plan.recipe.share < 1:
-        few, _ = split(len(data.train), max(1 - plan.recipe.share, 1 / len(data.train)), plan.recipe.seed)
+        _, few = split(len(data.train), plan.recipe.share, plan.recipe.seed)
         data = replace(data, train=data.train.part(few))
-        plan = replace(plan, data=data)
     if task.fit_encoder is None:
-        return plan
-    encoder = task.fit_encoder(_hold_out(plan)[0])
-    encoded = replace(data, train=encoder.examples(data.train), test=encoder.examples(data.test))
+        return replace(plan, data=data)
+    encoder = task.fit_encoder(hold_out(data.train, plan.recipe.validation)[0])
+    data = replace(data, train=encoder.examples(data.train), test=encoder.examples(data.test))
     arguments = {**plan.arguments, "outputs": len(data.labels), **encoder.sizes()}
-    return replace(plan, data=encoded, arguments=arguments, encoder=encoder)
+    return replace(plan, data=data, arguments=arguments, encoder=encoder)
 
 
-def describe(plan: Plan) -> Summary:
-    """The model's layers, and what its training will hold in memory."""
-    model = build(plan.model, plan.arguments, rng=np.random.default_rng(0))
+def describe(plan: Plan, resume: bool = False) -> Summary:
+    """The model's layers, and what its training will hold in memory.
+
+    Raises as Plan.build.
+    """
+    model = plan.build(fresh=not resume)
     x = plan.data.train.x
     optimizer = plan.recipe.make_optimizer(len(x))
     shape = (max(1, int(x.lengths.mean())),) if isinstance(x, Ragged) else x.shape[1:]
     return summary(model, shape, recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
 
 
-def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
-    """(model, recipe, --dataset) of a run that is to go on.
+def saved_recipe(run: Run) -> tuple[dict[str, Any], Recipe]:
+    """({"model", "dataset", "start", "frozen"}, recipe) of a run that is to go on.
 
     Raises InputError where there is no run, CheckpointError where it is damaged.
     """
@@ -154,7 +181,9 @@ def saved_recipe(run: Run) -> tuple[str, Recipe, str]:
     try:
         known = {field.name for field in fields(Recipe)}
         recipe = Recipe(**{name: value for name, value in facts["recipe"].items() if name in known})
-        return str(facts["model"]), recipe, str(facts["data"]["dataset"])
+        start, frozen = str(facts.get("start", "")), int(facts.get("frozen", 0))
+        chosen = {"model": str(facts["model"]), "dataset": str(facts["data"]["dataset"])}
+        return chosen | {"start": start, "frozen": frozen}, recipe
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run.state}: the file is damaged ({error})") from None
 
@@ -175,7 +204,8 @@ def train(
     Raises InputError where the folder holds another run or is in use by another training, CheckpointError where its
     files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
-    learn, held = _hold_out(plan)
+    learn, held = hold_out(plan.data.train, plan.recipe.validation)
+    model = plan.build(fresh=not resume)
     if not resume:
         run.begin()
     with run.locked():  # before anything in the folder is read or written
@@ -183,13 +213,14 @@ def train(
             run.check_free()  # again: another training may have come and gone since
         state, history = _resumed(plan, run) if resume else (State(), [])
         try:
-            yield from _train(plan, run, state, history, learn, held, threads, stop)
+            yield from _train(plan, model, run, state, history, learn, held, threads, stop)
         except StateError as error:
             raise CheckpointError(f"{run.state}: {error}") from None
 
 
 def _train(
     plan: Plan,
+    model: Sequential,
     run: Run,
     state: State,
     history: list[Facts],
@@ -199,13 +230,12 @@ def _train(
     stop: Callable[[], bool],
 ) -> Iterator[Step | Epoch | Result]:
     """Follow `core.fit`, and save what it leaves."""
-    model = build(plan.model, plan.arguments, rng=np.random.default_rng(plan.recipe.seed))
-    if plan.recipe.augment and plan.task.augment is not None:
-        learn = plan.task.augment(learn, plan.recipe.augment, plan.recipe.seed)
+    if (plan.recipe.augment or plan.recipe.outliers) and plan.task.augment is not None:
+        learn = plan.task.augment(learn, plan.recipe, plan.dataset)
     if plan.task.initialise is not None:
         plan.task.initialise(model, learn)
-    if plan.task.learn_from is not None and plan.start is not None:
-        plan.task.learn_from(model, plan.start)
+    if plan.task.learn_from is not None and plan.taught is not None:
+        plan.task.learn_from(model, plan.taught)
     optimizer = plan.recipe.make_optimizer(len(learn))
     loss = plan.task.loss(plan.recipe)
     facts = plan.facts()
@@ -238,33 +268,45 @@ def _train(
         yield event
         if halted:
             return
+    seconds = sum(line["seconds"] for line in history)
+    if plan.task.score is None:
+        yield Result({}, 0, np.zeros((0, 0), np.int64), 0.0, seconds)
+        return
     if plan.task.calibrate is not None and held is not None:
         plan.task.calibrate(model, held)
-    result = evaluate_on(plan.task, model, plan.data.test, threads, sum(line["seconds"] for line in history))
-    run.save_model(
-        state.result(),
-        facts
-        | {"metrics": result.metrics, "split": plan.data.split, "examples": result.examples, "versions": versions()},
+    calibration = calibrate(outputs(model, held.x, threads), held.t, len(plan.data.labels)) if held else Calibration()
+    result = evaluate_on(
+        plan.task, outputs(model, plan.data.test.x, threads), plan.data.test.t, calibration, len(plan.data.labels)
     )
+    result = replace(result, seconds=seconds)
+    run.save_model(state.result(), facts | {"calibration": calibration.facts()} | measured(result, plan.data.split))
     yield result
 
 
-def evaluate_on(
-    task: Task, model: Sequential, examples: Examples, threads: int | None = None, seconds: float = 0.0
-) -> Result:
-    """How good a model is on some examples, the same on any number of threads.
+def measured(result: Result, split: str = "test") -> Facts:
+    """What model.json says of a result."""
+    return {"metrics": result.metrics, "split": split, "examples": result.examples, "versions": versions()}
 
-    Raises InputError where the model's outputs are not finite.
-    """
-    if task.score is None:
-        scores = evaluate(model, examples, task.loss(Recipe()), task.metrics)
-        return Result(scores, len(examples), np.zeros((0, 0), np.int64), seconds)
+
+def outputs(model: Sequential, x: Array | Ragged, threads: int | None = None) -> Array:
+    """The logits of a model, the same on any number of threads."""
     with blas_threads(1):  # so that the result is that of one thread, whatever their number
-        logits = predict(model, examples.x, threads=cores() if threads is None else threads)
-    if not np.isfinite(logits).all():
+        logits = predict(model, x, threads=cores() if threads is None else threads)
+    return logits
+
+
+def evaluate_on(task: Task, z: Array, t: Array, calibration: Calibration, classes: int) -> Result:
+    """How good logits z (N, K or K + 1) are, read as the calibration says, where t (N,) are the true classes.
+
+    Raises InputError where they are not finite.
+    """
+    if not np.isfinite(z).all():
         raise InputError(f"The outputs of this {task.name} model are not finite numbers: it is of no use.")
-    confusion = confusion_matrix(examples.t, logits.argmax(axis=1), logits.shape[1])
-    return Result(task.score(logits, examples.t), len(examples), confusion, seconds)
+    assert task.score is not None
+    logits = calibration.logits(z, classes)
+    confusion = confusion_matrix(t, logits.argmax(axis=1), classes)
+    known = float(calibration.knows(z, classes).mean())
+    return Result(task.score(logits, t), len(t), confusion, known, 0.0)
 
 
 def versions() -> dict[str, str]:
@@ -293,13 +335,15 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
     return state, history
 
 
-def _hold_out(plan: Plan) -> tuple[Examples, Examples | None]:
-    """Examples to learn from, and those that are held out."""
-    data, fraction = plan.data.train, plan.recipe.validation
+def hold_out(data: Examples, fraction: float) -> tuple[Examples, Examples | None]:
+    """Examples to learn from, and those that are held out.
+
+    Raises InputError where either part would be empty.
+    """
     if not fraction:
         return data, None
     try:
-        learn, held = split(len(data), fraction, plan.recipe.seed)
+        learn, held = split(len(data), fraction, HELD_OUT)
     except ValueError as error:
         raise InputError(f"--validation {fraction:g}: {error}.") from None
     return data.part(learn), data.part(held)

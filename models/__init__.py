@@ -21,8 +21,10 @@ from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
 from models.ngrams import ngram_bag, ngram_linear
 from models.regions import region_cnn, region_predictor
+from models.resnet import resnet
 from models.sizes import MOST_PARAMETERS, check_sizes
 from models.text import text_bigru, text_cnn, text_gru, text_lstm, text_rnn
+from models.vgg import vgg, vgg_ensemble
 
 __all__ = [
     "CARDS",
@@ -39,12 +41,15 @@ __all__ = [
     "ngram_linear",
     "region_cnn",
     "region_predictor",
+    "resnet",
     "softmax_regression",
     "text_bigru",
     "text_cnn",
     "text_gru",
     "text_lstm",
     "text_rnn",
+    "vgg",
+    "vgg_ensemble",
 ]
 
 Builder = Callable[..., Sequential]
@@ -52,20 +57,9 @@ Builder = Callable[..., Sequential]
 ZOO: Mapping[str, Builder] = {
     build.__name__: build
     for build in (
-        softmax_regression,
-        mlp,
-        lenet5,
-        cnn,
-        ngram_linear,
-        ngram_bag,
-        text_cnn,
-        text_rnn,
-        text_lstm,
-        text_gru,
-        text_bigru,
-        region_predictor,
-        region_cnn,
-        blend,
+        *(softmax_regression, mlp, lenet5, cnn, resnet, vgg, vgg_ensemble),
+        *(ngram_linear, ngram_bag, text_cnn, text_rnn, text_lstm, text_gru, text_bigru),
+        *(region_predictor, region_cnn, blend),
     )
 }
 

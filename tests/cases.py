@@ -17,11 +17,13 @@ from core import (
     Concat,
     Conv1D,
     Conv2D,
+    ConvMaxPool1D,
     ConvPool2D,
     Dense,
     Dropout,
     Embedding,
     EmbeddingBag,
+    Ensemble,
     Flatten,
     GlobalAveragePool1D,
     GlobalAveragePool2D,
@@ -29,7 +31,9 @@ from core import (
     Layer,
     LayerNorm,
     LeakyReLU,
+    MaxPool1D,
     MaxPool2D,
+    MultiHeadSelfAttention,
     Padded,
     ReLU,
     Reshape,
@@ -122,6 +126,18 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Conv1D(4, 3, 1, rng=r), sequences(r)),
         lambda r: (Conv1D(4, 2, 9, rng=r), sequences(r)),  # wider than the sequences
     ],
+    ConvMaxPool1D: [
+        lambda r: (_with_biases(ConvMaxPool1D(4, 3, 3, rng=r), r), sequences(r)),
+        lambda r: (ConvMaxPool1D(4, 3, 3, rng=r, bias=False), r.standard_normal((3, 30, 4))),
+        lambda r: (_with_biases(ConvMaxPool1D(4, 3, 2, rng=r, padding="valid"), r), sequences(r)),
+        lambda r: (ConvMaxPool1D(4, 9, 4, rng=r), sequences(r, t=3)),
+    ],
+    MaxPool1D: [
+        lambda r: (MaxPool1D(2), sequences(r)),
+        lambda r: (MaxPool1D(3, 2), sequences(r, t=8)),
+        lambda r: (MaxPool1D(2, 3), r.standard_normal((3, 30, 4))),
+        lambda r: (MaxPool1D(40), r.standard_normal((3, 30, 4))),
+    ],
     RNN: [
         lambda r: (RNN(4, 3, rng=r), sequences(r)),
         lambda r: (RNN(4, 3, rng=r, output="last"), sequences(r)),
@@ -148,6 +164,12 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (AttentionPooling(4, 3, rng=r), sequences(r)),
         lambda r: (AttentionPooling(4, 3, rng=r), r.standard_normal((3, 30, 4))),
         lambda r: (AttentionPooling(4, 3, rng=r), r.standard_normal((30, 4, 3)).transpose(2, 0, 1)),
+    ],
+    MultiHeadSelfAttention: [
+        lambda r: (_with_biases(MultiHeadSelfAttention(4, 2, rng=r), r), sequences(r)),
+        lambda r: (_with_biases(MultiHeadSelfAttention(4, 1, rng=r, causal=True), r), sequences(r)),
+        lambda r: (MultiHeadSelfAttention(4, 4, rng=r), r.standard_normal((3, 30, 4))),
+        lambda r: (MultiHeadSelfAttention(4, 2, rng=r, causal=True), r.standard_normal((7, 4, 3)).transpose(2, 0, 1)),
     ],
     GlobalMaxPool1D: [
         lambda r: (GlobalMaxPool1D(), sequences(r)),
@@ -204,6 +226,11 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Concat(Dense(4, 3, rng=r), Tanh(), axis=-1), sequences(r)),
         lambda r: (Concat(GlobalMaxPool1D(), GlobalAveragePool1D()), sequences(r)),
         lambda r: (Concat(Conv2D(2, 3, 3, rng=r, padding="same"), MaxPool2D(1)), images(r, 4, 2, 4, 5)),
+    ],
+    Ensemble: [
+        lambda r: (Ensemble(*(Sequential(Dense(4, 5, rng=r), Tanh(), Dense(5, 3, rng=r)) for _ in range(3))), rows(r)),
+        lambda r: (Ensemble(Dense(4, 3, rng=r)), rows(r)),
+        lambda r: (Ensemble(GRU(4, 4, rng=r, output="last"), GlobalMaxPool1D()), sequences(r)),
     ],
 }
 

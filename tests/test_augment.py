@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.mnist.augment import NUMBERS, Augmented, Distortion, distort, uniforms
+from apps.mnist import outliers
+from apps.mnist.augment import NUMBERS, Augmented, Distortion, distort, several, uniforms
 from core import Context, Examples
 
 NONE = dict.fromkeys(vars(Distortion()), 0.0)
@@ -99,3 +100,58 @@ def test_the_numbers_are_uniform_and_unrelated():
 def test_a_negative_change_is_refused():
     with pytest.raises(ValueError, match="turn is a number from 0 to 360"):
         Distortion(turn=-1)
+
+
+# Images that are no digit
+
+
+def test_so_many_visits_give_no_digit_and_they_are_keyed_by_example():
+    x = RNG.random((2000, 1, 28, 28), np.float32)
+    examples = Examples(x, np.arange(2000) % 10)
+    data = Augmented(examples, Distortion(**NONE), 5, outliers=0.2)
+    seen_x, t, _ = data.take(np.arange(2000), 3, Context(True))
+    spoilt = t == 10
+    assert spoilt.mean() == pytest.approx(0.2, abs=0.03)
+    np.testing.assert_array_equal(seen_x[~spoilt], x[~spoilt])
+    np.testing.assert_array_equal(t[~spoilt], examples.t[~spoilt])
+    assert (np.abs(seen_x - x).max(axis=(1, 2, 3))[spoilt] > 0.1).all()
+    seen_x, t = seen_x.copy(), t.copy()
+    for row in [*np.flatnonzero(spoilt)[:5], 7]:
+        alone, label, _ = data.take(np.array([row]), 3, Context(True))
+        np.testing.assert_array_equal(alone[0], seen_x[row])
+        assert label[0] == t[row]
+    assert (data.take(np.arange(2000), 4, Context(True))[1] != t).any()
+    np.testing.assert_array_equal(examples.t, np.arange(2000) % 10)
+
+
+def test_an_outlier_is_made_of_the_strokes_of_digits():
+    n = 4000
+    x = (RNG.random((n, 1, 28, 28)) < 0.2).astype(np.float32)
+    x[..., :4], x[..., -4:], x[..., :4, :], x[..., -4:, :] = 0, 0, 0, 0
+    t = RNG.integers(0, 10, n)
+    u = RNG.uniform(-1, 1, (n, outliers.NUMBERS)).astype(np.float32)
+    spoilt = outliers.spoil(x, t, np.roll(x, 1, axis=0), u)
+    assert spoilt.shape == x.shape
+    assert set(np.unique(spoilt)) == {0, 1}
+    same = (spoilt == x).all(axis=(1, 2, 3))
+    assert not same.any()
+    ones = spoilt[t == 1].sum(axis=(1, 2, 3))
+    assert (ones != x[t == 1].sum(axis=(1, 2, 3))).mean() > 0.95  # neither turned nor cut: a 1 would stay a stroke
+
+
+def test_views_begin_with_the_image_and_are_the_same_for_all(digits):
+    views = list(several(digits.x, Distortion(), 4))
+    assert len(views) == 4
+    np.testing.assert_array_equal(views[0], digits.x)
+    alone = list(several(digits.x[2:3], Distortion(), 4))
+    for view, one in zip(views, alone, strict=True):
+        np.testing.assert_allclose(view[2], one[0], atol=1e-6)
+    assert np.abs(views[1] - views[2]).max() > 0.1
+
+
+def test_a_mirror_turns_every_other_image(digits):
+    u = np.zeros((2, NUMBERS), np.float32)
+    u[:, -1] = -1, 1
+    mirrored, kept = distort(digits.x[[0, 0]], Distortion(**NONE | {"mirror": True}), u)
+    np.testing.assert_allclose(mirrored, digits.x[0][..., ::-1], atol=1e-6)
+    np.testing.assert_allclose(kept, digits.x[0], atol=1e-6)

@@ -19,8 +19,9 @@ from apps.mnist.data import load
 from apps.mnist.task import MNIST
 from apps.predictor import open_predictor
 from apps.run import next_run
-from apps.training import evaluate_on
+from apps.training import outputs
 from core import load_arrays, save_arrays
+from core.metrics import softmax
 
 pytest.importorskip("sklearn")
 pytest.importorskip("rich")
@@ -353,7 +354,7 @@ def asking(**arguments):
         ("model.json", labelled([]), "not distinct words"),
         ("model.json", labelled(["0"] * 10), "not distinct words"),
         ("model.json", labelled([None] * 10), "not distinct words"),
-        ("model.json", labelled(list("012345678")), "not 9 finite numbers"),
+        ("model.json", labelled(list("01234567")), "not 8 finite numbers"),
         ("model.json", asking(inputs=784, outputs=10, hidden=[7000] * 60), "parameters"),
         ("model.json", asking(inputs=784, outputs=10, hidden=[7000, 7000], initializer="orthogonal"), "parameters"),
         ("model.json", lambda b: b.replace(b'"format": 1', b'"format": true'), "does not describe a model"),
@@ -504,8 +505,9 @@ def test_two_trainings_never_share_a_folder(capsys):
 
 def test_an_evaluation_is_the_same_on_any_number_of_threads(sample):
     model = open_predictor(MNIST, model="mlp").model
-    results = [evaluate_on(MNIST, model, sample.train, threads).metrics for threads in (1, 2, 4)]
-    assert results[0] == results[1] == results[2]
+    one, two, four = (outputs(model, sample.train.x, threads) for threads in (1, 2, 4))
+    np.testing.assert_array_equal(one, two)
+    np.testing.assert_array_equal(one, four)
 
 
 @pytest.mark.parametrize("fraction", ["0.9999", "0.99999999"])
@@ -582,3 +584,129 @@ def test_a_name_that_is_no_text_is_shown_all_the_same(tmp_path, digit):
         out, err = script("predict.py", "mnist", os.fsdecode(name), *flags).communicate(timeout=60)
         assert err == ""
         assert "ff.png" in out
+
+
+# A stranger, averaged views, fine-tuning, ensembles
+
+
+def answer(capsys, *flags):
+    capsys.readouterr()
+    assert command_line.predict(["mnist", "--json", *map(str, flags)]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_is_no_digit_is_called_so(capsys, tmp_path, digit):
+    flags = ["--outliers", "0.3", "--validation", "0.2", "--model", "mlp", "--epochs", "25"]
+    assert train(*flags, "--out", "run") == 0
+    blank, crowd = tmp_path / "blank.png", tmp_path / "crowd.png"
+    Image.new("L", (60, 40), 200).save(blank)
+    two = np.zeros((28, 28), np.uint8)
+    two[4:24, ::3] = 255  # a comb
+    Image.fromarray(two).save(crowd)
+    real, nothing, comb = answer(capsys, "--run", "run", digit[0], blank, crowd)
+    assert real["label"] == real["nearest"] == digit[1]
+    assert nothing["label"] == comb["label"] == "not a digit"
+    assert comb["nearest"] in comb["probabilities"]
+    assert len(comb["probabilities"]) == 10
+    assert sum(comb["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    facts = json.loads(Path("run/model.json").read_text())
+    assert facts["arguments"]["outputs"] == 11
+    assert 0 < facts["calibration"]["ceiling"] < 1
+
+
+def test_outliers_are_made_of_digits_only(capsys, monkeypatch, sample):
+    clothes = replace(sample, name="clothes", stranger="not a garment")
+    monkeypatch.setattr(command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset: clothes)})
+    assert train("--outliers", "0.1", "--dataset", "fashion_mnist") == 2
+    assert "made from digits only" in capsys.readouterr().err
+
+
+def test_an_answer_may_be_averaged_over_views(capsys, digit):
+    train("--out", "run")
+    (once,), (again,) = answer(capsys, "--run", "run", digit[0]), answer(capsys, "--run", "run", "--tta", "1", digit[0])
+    (averaged,) = answer(capsys, "--run", "run", "--tta", "5", digit[0])
+    assert once == again != averaged
+    assert averaged["label"] == digit[1]
+    assert averaged == answer(capsys, "--run", "run", "--tta", "5", digit[0])[0]
+    assert command_line.evaluate(["mnist", "--run", "run", "--tta", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"]["accuracy"] > 0.7
+
+
+def test_fine_tuning_begins_with_trained_weights_and_leaves_the_first_layers_alone(capsys):
+    train("--model", "mlp", "--out", "first")
+    assert train("--model", "mlp", "--from", "first", "--freeze", "1", "--seed", "3", "--out", "second") == 0
+    before, after = (load_arrays(Path(run) / "model.safetensors")[0] for run in ("first", "second"))
+    same = {name for name in before if (before[name] == after[name]).all()}
+    assert same == {"layers.1.weight", "layers.1.bias"}  # layers.0 flattens the image
+    facts = json.loads(Path("second/model.json").read_text())
+    assert (facts["start"], facts["frozen"]) == ("first", 1)
+
+
+def test_an_interrupted_fine_tuning_goes_on_without_what_it_began_with(capsys, monkeypatch):
+    train("--model", "mlp", "--out", "first")
+    tune = ["--model", "mlp", "--from", "first", "--freeze", "1", "--out"]
+    train(*tune, "whole")
+    steps = iter(range(1000))
+    with monkeypatch.context() as patch:
+        patch.setattr(command_line, "_interrupts", lambda: _Switch(lambda: next(steps) >= 13))
+        assert train(*tune, "cut") == 130
+    (Path("first") / "model.json").unlink()
+    assert train(*tune, "cut", "--resume") == 0
+    a, b = (load_arrays(Path(run) / "model.safetensors")[0] for run in ("whole", "cut"))
+    for name, values in a.items():
+        np.testing.assert_array_equal(values, b[name])
+    assert train("--model", "mlp", "--freeze", "2", "--out", "cut", "--resume") == 2
+    assert "begun with frozen 1, not 2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--from", "nowhere"], "neither a model with shipped weights nor the folder of a run"),
+        (["--model", "mlp", "--from", "first"], "that is a softmax_regression"),
+        (["--freeze", "1"], "1 layers with weights, and one has to learn"),
+    ],
+)
+def test_fine_tuning_that_cannot_be_is_one_sentence(capsys, flags, message):
+    train("--out", "first")
+    capsys.readouterr()
+    assert train(*flags, "--out", "second") == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert "Traceback" not in err
+    assert not Path("second").exists()
+
+
+NET = ["--model", "vgg", "--epochs", "1", "--batch-size", "512", "--validation", "0.1", "--outliers", "0"]
+
+
+def test_an_ensemble_is_the_mean_of_its_members(capsys, sample):
+    for seed in "01":
+        assert train(*NET, "--seed", seed, "--out", f"net{seed}") == 0
+    capsys.readouterr()
+    assert command_line.ensemble(["mnist", "net0", "net1", "--out", "both", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert (result["model"], result["run"]) == ("vgg_ensemble", "both")
+    x = sample.test.x[:20]
+    members = [softmax(open_predictor(MNIST, run=Path(run)).logits(x)) for run in ("net0", "net1")]
+    together = softmax(open_predictor(MNIST, run=Path("both")).logits(x))
+    np.testing.assert_allclose(together, (members[0] + members[1]) / 2, atol=1e-6)
+    assert command_line.evaluate(["mnist", "--run", "both", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["metrics"] == result["metrics"]
+
+
+def test_an_ensemble_of_what_does_not_belong_together_is_refused(capsys):
+    train("--out", "simple")
+    train(*NET, "--out", "net0")
+    train(*NET, "--lr", "0.001", "--out", "net1")
+    for members, message in (
+        (["net0"], "two members or more"),
+        (["net0", "nowhere"], "nowhere is not the folder of a run"),
+        (["simple", "simple"], "no ensemble of softmax_regression"),
+        (["net0", "net1"], "not trained alike but for the seed"),
+        (["net0", "simple"], "not trained alike"),
+    ):
+        capsys.readouterr()
+        assert command_line.ensemble(["mnist", *members, "--out", "both"]) == 2
+        assert message in capsys.readouterr().err
+        assert not Path("both").exists()

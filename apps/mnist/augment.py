@@ -8,16 +8,18 @@ Legend: N examples, S = 28 pixels a side, G points a side of the coarse grid of 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from math import pi
 
 import numpy as np
 
+from apps.mnist import outliers
 from core import Array, Context, Examples
 
 GRID = 6  # G
-NUMBERS = 7 + 2 * GRID * GRID  # that a distortion takes
+NUMBERS = 8 + 2 * GRID * GRID  # that a distortion takes
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class Distortion:
     shift   pixels      turn    degrees      scale   share of the size      slant   pixels across per pixel down
     bend    standard deviation of the elastic field, pixels (Simard, Steinkraus & Platt, 2003)
     pen     share of the way to the brightest (thicker) or darkest (thinner) of the neighbouring pixels
+    mirror  whether every other image is mirrored
 
     Raises ValueError for a change that is negative, or too large to make sense.
     """
@@ -37,29 +40,49 @@ class Distortion:
     slant: float = 0.15
     bend: float = 0.6
     pen: float = 0.35
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            most = {"scale": 0.9, "pen": 1.0}.get(name, 360.0)
+            most = {"scale": 0.9, "pen": 1.0, "mirror": 1}.get(name, 360.0)
             if not 0 <= value <= most:
                 raise ValueError(f"{name} is a number from 0 to {most:g}, not {value}")
 
     def scaled(self, strength: float) -> Distortion:
         """All changes `strength` times as large; scale and pen up to their limits."""
         larger = {name: value * strength for name, value in vars(self).items()}
-        return Distortion(**larger | {"scale": min(larger["scale"], 0.9), "pen": min(larger["pen"], 1.0)})
+        limits = {"scale": min(larger["scale"], 0.9), "pen": min(larger["pen"], 1.0)}
+        return Distortion(**larger | limits | {"mirror": self.mirror and strength > 0})
 
 
 class Augmented(Examples):
-    """Images x (N, 1, S, S), and labels, that are distorted at every visit."""
+    """Images x (N, 1, S, S), and labels, that are distorted at every visit.
 
-    def __init__(self, examples: Examples, distortion: Distortion, seed: int) -> None:
+    At a share `outliers` of its visits an image is made into one that is no digit, of class `stranger`.
+    """
+
+    def __init__(
+        self, examples: Examples, distortion: Distortion, seed: int, outliers: float = 0.0, stranger: int = 10
+    ) -> None:
         super().__init__(examples.x, examples.t, examples.weight)
-        self.distortion, self.seed = distortion, seed
+        self.distortion, self.seed, self.outliers, self.stranger = distortion, seed, outliers, stranger
 
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Array, Array, Array | None]:
         x, t, weight = super().take(rows, epoch, ctx)
-        return distort(x, self.distortion, uniforms(self.seed, epoch, rows, NUMBERS)), t, weight
+        u = uniforms(self.seed, epoch, rows, NUMBERS + 2 + outliers.NUMBERS)
+        spoilt = np.flatnonzero(u[:, NUMBERS] < 2 * self.outliers - 1)
+        if spoilt.size:
+            other = self.x[((u[spoilt, NUMBERS + 1] + 1) / 2 * len(self.x)).astype(np.intp)]
+            x[spoilt] = outliers.spoil(x[spoilt], t[spoilt], other, u[spoilt, NUMBERS + 2 :])
+            t[spoilt] = self.stranger
+        return distort(x, self.distortion, u[:, :NUMBERS]), t, weight
+
+
+def several(x: Array, distortion: Distortion, count: int) -> Iterator[Array]:
+    """x (N, 1, S, S) as it is, then the same `count` − 1 distortions of every image, one after the other"""
+    yield x
+    for view in range(1, count):
+        yield distort(x, distortion, np.repeat(uniforms(0, view, np.zeros(1, np.int64), NUMBERS), len(x), axis=0))
 
 
 def uniforms(seed: int, epoch: int, rows: Array, count: int) -> Array:
@@ -98,6 +121,8 @@ def _sources(distortion: Distortion, u: Array, side: int) -> tuple[Array, Array]
     angle = u[:, 2] * np.float32(distortion.turn * pi / 180)
     cos, sin = np.cos(angle), np.sin(angle)
     tall, wide = (1 / (1 + u[:, k] * np.float32(distortion.scale)) for k in (3, 4))
+    if distortion.mirror:
+        wide *= np.where(u[:, NUMBERS - 1] < 0, np.float32(-1), np.float32(1))
     slant = u[:, 5] * np.float32(distortion.slant)
     across = np.stack([wide * (-sin + slant * cos), wide * (cos + slant * sin)], axis=1)  # (N, 2)
     down = np.stack([tall * cos, tall * sin], axis=1)
@@ -109,7 +134,7 @@ def _sources(distortion: Distortion, u: Array, side: int) -> tuple[Array, Array]
     if distortion.bend:
         field = _smooth(side) * np.float32(distortion.bend * 3**0.5)  # a uniform number has deviation 1/√3
         rows += u[:, 7 : 7 + GRID * GRID] @ field
-        columns += u[:, 7 + GRID * GRID :] @ field
+        columns += u[:, 7 + GRID * GRID : 7 + 2 * GRID * GRID] @ field
     return rows, columns
 
 

@@ -16,9 +16,9 @@ from core import Examples
 Pair = tuple[np.ndarray, np.ndarray]
 
 CLOTHES = "T-shirt/top,Trouser,Pullover,Dress,Coat,Sandal,Shirt,Sneaker,Bag,Ankle boot"
-DATASETS = {  # name -> repository on the hub, labels
-    "mnist": ("ylecun/mnist", tuple("0123456789")),
-    "fashion_mnist": ("zalando-datasets/fashion_mnist", tuple(CLOTHES.split(","))),
+DATASETS = {  # name -> repository on the hub, labels, what is none of them
+    "mnist": ("ylecun/mnist", tuple("0123456789"), "not a digit"),
+    "fashion_mnist": ("zalando-datasets/fashion_mnist", tuple(CLOTHES.split(",")), "not a garment"),
 }
 SPLIT_KEY = 1797  # of the sample's division into training and test images
 
@@ -31,7 +31,7 @@ def load(data: str | None, dataset: str = "mnist") -> TaskData:
     """
     if dataset not in DATASETS:
         raise InputError(f"There is no data set {dataset!r}: give one of {', '.join(DATASETS)}.")
-    repository, labels = DATASETS[dataset]
+    repository, labels, stranger = DATASETS[dataset]
     source = find_source(data, repository)
     if source.kind != "sample":
         name = repository
@@ -43,7 +43,7 @@ def load(data: str | None, dataset: str = "mnist") -> TaskData:
         remedy = f"give --data hub, or --data FOLDER with a copy in FOLDER/{repository}"
         raise InputError(f"{dataset} comes without a sample{trouble}: {remedy}.")
     fingerprint = _fingerprint(*train, *test)
-    return TaskData(name, _as_examples(*train), _as_examples(*test), labels, fingerprint, source.notice)
+    return TaskData(name, _as_examples(*train), _as_examples(*test), labels, fingerprint, source.notice, stranger)
 
 
 def _as_examples(pixels: np.ndarray, t: np.ndarray) -> Examples:

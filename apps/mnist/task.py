@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from apps.mnist.augment import Augmented, Distortion
+from collections.abc import Iterator
+
+from apps.errors import InputError
+from apps.mnist.augment import Augmented, Distortion, several
 from apps.mnist.data import DATASETS, load
 from apps.mnist.image import encode, open_image
 from apps.task import Entry, Recipe, Task
@@ -14,8 +17,21 @@ def loss(recipe: Recipe) -> Loss:
     return SoftmaxCrossEntropy(label_smoothing=recipe.label_smoothing)
 
 
-def augment(examples: Examples, strength: float, seed: int) -> Examples:
-    return Augmented(examples, Distortion().scaled(strength), seed)
+VIEWED = 0.4  # strength of the distortions over which an answer is averaged
+DISTORTIONS = {  # data set -> how its images vary
+    "mnist": Distortion(),
+    "fashion_mnist": Distortion(turn=4, slant=0.05, bend=0.3, pen=0.0, mirror=True),
+}
+
+
+def augment(examples: Examples, recipe: Recipe, dataset: str) -> Examples:
+    if recipe.outliers and dataset != "mnist":
+        raise InputError(f"Images that are none of the classes are made from digits only: no --outliers for {dataset}.")
+    return Augmented(examples, DISTORTIONS[dataset].scaled(recipe.augment), recipe.seed, recipe.outliers)
+
+
+def views(x: Array, count: int, dataset: str) -> Iterator[Array]:
+    return several(x, DISTORTIONS[dataset].scaled(VIEWED), count)
 
 
 def score(logits: Array, t: Array) -> dict[str, float]:
@@ -34,6 +50,7 @@ MNIST = Task(
     open=open_image,
     encode=encode,
     model="cnn",
+    served="cnn",
     entries={
         "softmax_regression": Entry(
             {"inputs": 784, "outputs": 10},
@@ -65,4 +82,5 @@ MNIST = Task(
     metrics={"accuracy": correct},
     score=score,
     augment=augment,
+    views=views,
 )

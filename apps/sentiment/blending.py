@@ -10,8 +10,8 @@ from typing import Any
 from apps.errors import InputError
 from apps.run import Facts, load_model
 from apps.sentiment.encoder import TextEncoder
-from apps.training import Plan
-from core import Array, split
+from apps.training import Plan, hold_out
+from core import Array
 
 INNER = "layers.0.inner."
 
@@ -35,7 +35,7 @@ def blend_runs(plan: Plan, runs: Sequence[Path]) -> Plan:
         for what, of in (("data", "data"), ("encoder", "words"), ("labels", "labels")):
             if facts.get(what) != first.get(what):
                 raise InputError(f"{run} has other {of} than {runs[0]}: blend runs of the same data and seed.")
-        for field in ("seed", "validation", "share"):
+        for field in ("validation", "share"):
             if facts["recipe"].get(field) != first["recipe"].get(field) or not facts["recipe"].get("validation"):
                 raise InputError(f"{run} held out other texts than {runs[0]}, or none: train both with one --{field}.")
         sizes = {name: value for name, value in facts["arguments"].items() if name not in ("words", "outputs")}
@@ -46,7 +46,8 @@ def blend_runs(plan: Plan, runs: Sequence[Path]) -> Plan:
     if first["data"]["fingerprint"] != plan.data.fingerprint:
         raise InputError(f"{runs[0]} was trained on other data ({first['data']['name']}): give --data as then.")
     encoder = TextEncoder.load(first["encoder"])
-    _, held = split(len(plan.data.train), first["recipe"]["validation"], first["recipe"]["seed"])
-    data = replace(plan.data, train=encoder.examples(plan.data.train.part(held)), test=encoder.examples(plan.data.test))
+    _, held = hold_out(plan.data.train, first["recipe"]["validation"])
+    assert held is not None
+    data = replace(plan.data, train=encoder.examples(held), test=encoder.examples(plan.data.test))
     arguments = {"parts": parts, "outputs": len(data.labels), **encoder.sizes()}
-    return replace(plan, data=data, arguments=arguments, encoder=encoder, start=start)
+    return replace(plan, data=data, arguments=arguments, encoder=encoder, taught=start)

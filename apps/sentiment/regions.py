@@ -13,7 +13,7 @@ from apps.sentiment.data import load, load_unlabelled
 from apps.sentiment.words import Words
 from apps.task import Entry, Recipe, Task, TaskData
 from apps.training import Plan
-from core import Array, Context, Embedding, Examples, Layer, Loss, Ragged, split
+from core import Array, Context, Embedding, Examples, Layer, Loss, Ragged
 from models import build
 from models.ngrams import find
 from models.regions import AROUND, WIDTH, AroundLoss, Regions
@@ -55,7 +55,7 @@ class RegionExamples(Examples):
         return Examples(self.flat, self.flat).fingerprint()
 
 
-def begin_with(model: Layer, arrays: Mapping[str, Array]) -> None:
+def learn_from(model: Layer, arrays: Mapping[str, Array]) -> None:
     """Give a model the vectors of words of a `region_predictor`, and its bias where it reads regions; or give a blend
     its parts.
 
@@ -94,8 +94,7 @@ def before(plan: Plan, data: str | None) -> Plan:
     values = np.concatenate([train.x.values, more.values])
     texts = Ragged(values, np.concatenate([train.x.offsets, more.offsets[1:] + train.x.offsets[-1]]))
     whole = RegionExamples(texts, vocabulary)
-    learn, held = split(len(whole), min(0.5, 10_000 / len(whole)), plan.recipe.seed)
-    regions = TaskData("texts without their labels", whole.part(learn), whole.part(held), (), whole.fingerprint())
+    regions = TaskData("texts without their labels", whole, whole, (), whole.fingerprint())
     arguments = {"words": len(encoder.words) + 2, "vocabulary": vocabulary, "features": features}
     recipe = replace(REGIONS.entries["region_predictor"].recipe, epochs=plan.recipe.unlabelled, seed=plan.recipe.seed)
     return Plan(REGIONS, regions, plan.dataset, "region_predictor", arguments, recipe)
@@ -108,6 +107,7 @@ REGIONS = Task(  # not among TASKS: what it predicts serves to learn, and for no
     datasets=(),
     open=str,
     model="region_predictor",
+    served="region_predictor",
     entries={"region_predictor": Entry({}, Recipe(batch_size=1024, micro_batch=512, lanes=2, lr=1e-2))},
     loss=loss,
     metrics={},

@@ -8,7 +8,7 @@ from apps.sentiment.blending import blend_runs
 from apps.sentiment.data import DATASETS, load, load_csv, read_csv
 from apps.sentiment.encoder import TextEncoder, fit_encoder
 from apps.sentiment.explain import explain
-from apps.sentiment.regions import before, begin_with
+from apps.sentiment.regions import before, learn_from
 from apps.sentiment.words import check_text
 from apps.task import Entry, Recipe, Task
 from core import Array, Examples, Loss, Sequential, SoftmaxCrossEntropy, correct, predict
@@ -55,6 +55,7 @@ SENTIMENT = Task(
     datasets=tuple(DATASETS),
     open=open_text,
     model="ngram_linear",
+    served="ngram_linear",
     entries={
         "ngram_linear": Entry(
             {"orders": 3, "rows": 300_000},
@@ -91,6 +92,6 @@ SENTIMENT = Task(
     calibrate=calibrate,
     explain=explain,
     before=before,
-    learn_from=begin_with,
+    learn_from=learn_from,
     blend=blend_runs,
 )

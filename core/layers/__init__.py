@@ -9,18 +9,22 @@ from core.layers.bidirectional import Bidirectional
 from core.layers.concat import Concat
 from core.layers.conv1d import Conv1D
 from core.layers.conv2d import Conv2D
+from core.layers.conv_max_pool1d import ConvMaxPool1D
 from core.layers.conv_pool2d import ConvPool2D
 from core.layers.dense import Dense
 from core.layers.dropout import Dropout
 from core.layers.embedding import Embedding
 from core.layers.embedding_bag import EmbeddingBag
+from core.layers.ensemble import Ensemble
 from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
 from core.layers.gru import GRU
 from core.layers.layer_norm import LayerNorm
 from core.layers.lstm import LSTM
+from core.layers.max_pool1d import MaxPool1D
 from core.layers.max_pool2d import MaxPool2D
 from core.layers.residual import Residual
 from core.layers.rnn import RNN
+from core.layers.self_attention import MultiHeadSelfAttention
 from core.layers.sequential import Sequential
 from core.layers.shape import Flatten, Reshape
 
@@ -34,11 +38,14 @@ LAYERS: tuple[type[Layer], ...] = (
     Embedding,
     EmbeddingBag,
     Conv1D,
+    ConvMaxPool1D,
+    MaxPool1D,
     RNN,
     LSTM,
     GRU,
     Bidirectional,
     AttentionPooling,
+    MultiHeadSelfAttention,
     GlobalMaxPool1D,
     GlobalAveragePool1D,
     BatchNorm,
@@ -58,6 +65,7 @@ LAYERS: tuple[type[Layer], ...] = (
     Sequential,
     Residual,
     Concat,
+    Ensemble,
 )
 
 __all__ = [
@@ -74,18 +82,22 @@ __all__ = [
     "Concat",
     "Conv1D",
     "Conv2D",
+    "ConvMaxPool1D",
     "ConvPool2D",
     "Dense",
     "Dropout",
     "Embedding",
     "EmbeddingBag",
+    "Ensemble",
     "Flatten",
     "GlobalAveragePool1D",
     "GlobalAveragePool2D",
     "GlobalMaxPool1D",
     "LayerNorm",
     "LeakyReLU",
+    "MaxPool1D",
     "MaxPool2D",
+    "MultiHeadSelfAttention",
     "ReLU",
     "Reshape",
     "Residual",

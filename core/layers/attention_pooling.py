@@ -41,7 +41,8 @@ class AttentionPooling(Layer):
         hidden += self.bias.value
         np.tanh(hidden, out=hidden)
         a = np.dot(hidden, self.query.value, out=ctx.buffer("a", (n * t,))).reshape(n, t)
-        a[np.arange(t) >= lengths[:, None]] = -np.inf
+        for scores, length in zip(a, lengths.tolist(), strict=True):
+            scores[length:] = -np.inf
         a -= np.maximum(a.max(axis=1, keepdims=True), np.finfo(a.dtype).min)  # −∞ for an empty sequence
         np.exp(a, out=a)
         total = a.sum(axis=1, keepdims=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from core.context import Array, Context, Shape
 from core.initializers import Initializer, he_normal, zeros
@@ -48,17 +47,9 @@ class Conv1D(Layer):
         self.bias = Parameter(zeros((outputs,)), decays=False) if bias else None
 
     def forward(self, x: Any, ctx: Context) -> Any:
-        v, lengths = steps_of(self, x)
-        kernel, inputs, outputs = self.weight.value.shape
-        if v.shape[2] != inputs or v.dtype != self.weight.value.dtype:
-            raise ValueError(
-                f"{self!r} takes {inputs} features of {self.weight.value.dtype} a step, but x is {v.dtype} {v.shape}"
-            )
-        less = 0 if self.padding == "same" else kernel - 1
-        if v.shape[1] <= less:
-            raise ValueError(f'{self!r} needs {kernel} steps where padding is "valid", but x has shape {v.shape}')
-        counts = np.maximum(lengths - less, 0)
-        y = ctx.buffer("y", (len(v), v.shape[1] - less, outputs))
+        v, lengths, counts = self._extent(x)
+        outputs = self.weight.value.shape[2]
+        y = ctx.buffer("y", (len(v), v.shape[1] - self._less(), outputs))
         matrix = self.weight.value.reshape(-1, outputs)
         for i, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
             if count:
@@ -93,21 +84,42 @@ class Conv1D(Layer):
     def flops(self, x: Shape, y: Shape) -> int:
         return 2 * int(np.prod(y)) * self.weight.value[..., 0].size
 
+    def _extent(self, x: Any) -> tuple[Array, Array, Array]:
+        """(values (N, T, E), lengths (N,) in, lengths out)"""
+        v, lengths = steps_of(self, x)
+        kernel, inputs, _ = self.weight.value.shape
+        if v.shape[2] != inputs or v.dtype != self.weight.value.dtype:
+            raise ValueError(
+                f"{self!r} takes {inputs} features of {self.weight.value.dtype} a step, but x is {v.dtype} {v.shape}"
+            )
+        if v.shape[1] <= self._less():
+            raise ValueError(f'{self!r} needs {kernel} steps where padding is "valid", but x has shape {v.shape}')
+        return v, lengths, np.maximum(lengths - self._less(), 0)
+
+    def _less(self) -> int:
+        """How many steps fewer come out."""
+        return 0 if self.padding == "same" else len(self.weight.value) - 1
+
     def _before(self) -> int:
         """How many zeros stand before a sequence."""
         return 0 if self.padding == "valid" else (len(self.weight.value) - 1) // 2
 
-    def _windows(self, steps: Array, count: int, ctx: Context) -> Array:
-        """(L, E) → (count, K·E), a window a row"""
-        kernel, inputs, _ = self.weight.value.shape
+    def _line(self, steps: Array, count: int, ctx: Context) -> Array:
+        """(L, E) → (count + K − 1, E), zeros around"""
         before, length = self._before(), len(steps)
-        line = ctx.buffer("line", (count + kernel - 1, inputs))
+        line = ctx.buffer("line", (count + len(self.weight.value) - 1, steps.shape[1]))
         line[:before] = 0
         line[before : before + length] = steps
         line[before + length :] = 0
-        windows = ctx.buffer("windows", (count, kernel * inputs))
-        np.copyto(windows, as_strided(line, windows.shape, (line.strides[0], line.itemsize)))
-        return windows
+        return line
+
+    def _windows(self, steps: Array, count: int, ctx: Context) -> Array:
+        """(L, E) → (count, K·E), a window a row"""
+        line = self._line(steps, count, ctx)
+        windows = ctx.buffer("windows", (count, len(self.weight.value), line.shape[1]))
+        for j in range(windows.shape[1]):
+            windows[:, j] = line[j : j + count]
+        return windows.reshape(count, -1)
 
     def _scatter(self, d: Array, matrix: Array, dx: Array, ctx: Context) -> None:
         """dx (L, E) from d (count, O): each window's share goes back to the steps that it came from"""

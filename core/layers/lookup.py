@@ -32,7 +32,7 @@ def checked_ids(layer: str, x: Any, height: int, ctx: Context) -> Array:
 
 
 def distinct(ids: Array, height: int, ctx: Context) -> tuple[Array, Array]:
-    """(rows, places): the ids that occur, (U,) in order, and where each occurrence stands among them, as ids (N, T).
+    """(rows, places): the ids that occur, (U,) in order, and where each occurrence stands among them, shaped as ids.
 
     Marks in a table of all ids, which is several times as fast as sorting.
     """

@@ -176,7 +176,8 @@ class Recurrent(Layer):
         return bias
 
     def _chunks(self, steps: int, n: int) -> tuple[tuple[int, int], ...]:
-        return even_cuts(steps, -(-steps * len(self.gates) * self.units * n // _CHUNK))
+        numbers = steps * len(self.gates) * self.units * n
+        return even_cuts(steps, min(steps, -(-numbers // _CHUNK)))
 
     def _checked(self, state: Array, n: int) -> Array:
         if state.shape != (n, self.units):

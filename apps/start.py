@@ -1,0 +1,61 @@
+"""Fine-tuning: a training that begins with the weights of a trained network, some of its layers left as they are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from apps.errors import InputError
+from apps.run import load_model
+from apps.task import Task
+from core import Layer, Sequential
+from models import WEIGHTS
+
+
+def begin_with(model: Sequential, task: Task, name: str, start: str) -> None:
+    """Give a model the weights that a trained one of its kind has, all but those of the last layer.
+
+    name: of the model in the zoo. start: a zoo entry with shipped weights, or the folder of a run.
+    The last layer tells the classes apart, which are others now, so it begins afresh.
+
+    Raises InputError where there are no such weights or they are of another kind of network, CheckpointError where they
+    are damaged.
+    """
+    stem = WEIGHTS / f"{task.name}_{start}"
+    if not stem.with_suffix(".json").is_file():
+        stem = Path(start) / "model"
+    if not stem.with_suffix(".json").is_file():
+        raise InputError(f"--from {start}: this is neither a model with shipped weights nor the folder of a run.")
+    trained, facts = load_model(stem, task.name)
+    last = f"layers.{weighted(model)[-1]}."
+    values = {name: parameter.value for name, parameter in trained.named_parameters()}
+    own = {name: parameter for name, parameter in model.named_parameters() if not name.startswith(last)}
+    differs = facts["model"] != name or any(
+        key not in values or values[key].shape != parameter.value.shape for key, parameter in own.items()
+    )
+    if differs:
+        raise InputError(
+            f"--from {start}: that is a {facts['model']} of other sizes; a {name} of these begins with none."
+        )
+    for key, parameter in own.items():
+        parameter.value = values[key].astype(parameter.value.dtype)
+
+
+def freeze(model: Sequential, count: int) -> None:
+    """Leave the first `count` layers that have weights as they are.
+
+    Raises InputError where none would be left to learn.
+    """
+    places = weighted(model)
+    if count >= len(places):
+        raise InputError(f"--freeze {count}: the model has {len(places)} layers with weights, and one has to learn.")
+    for place in places[:count]:
+        model.layers[place].freeze()
+
+
+def weighted(model: Sequential) -> list[int]:
+    """The places of the layers that have weights."""
+    return [place for place, layer in enumerate(model.layers) if _parameters(layer)]
+
+
+def _parameters(layer: Layer) -> bool:
+    return next(iter(layer.named_parameters()), None) is not None
