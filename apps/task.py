@@ -83,6 +83,7 @@ class TaskData:
     notice        a sentence for the user where the data are not what they may expect, otherwise None
     stranger      what an input is called that is like none of the examples; empty: nothing is
     split         what the examples to test on are called in the data set
+    groups        (N,) which training examples belong together, so that they are held out together or not at all
     """
 
     name: str
@@ -93,6 +94,7 @@ class TaskData:
     notice: str | None = None
     stranger: str = ""
     split: str = "test"
+    groups: Array | None = None
 
 
 class Encoder(Protocol):

@@ -149,10 +149,10 @@ def prepare(plan: Plan) -> Plan:
     task, data = plan.task, plan.data
     if plan.recipe.share < 1:
         _, few = split(len(data.train), plan.recipe.share, plan.recipe.seed)
-        data = replace(data, train=data.train.part(few))
+        data = replace(data, train=data.train.part(few), groups=None if data.groups is None else data.groups[few])
     if task.fit_encoder is None:
         return replace(plan, data=data)
-    encoder = task.fit_encoder(hold_out(data.train, plan.recipe.validation)[0])
+    encoder = task.fit_encoder(hold_out(data.train, plan.recipe.validation, data.groups)[0])
     data = replace(data, train=encoder.examples(data.train), test=encoder.examples(data.test))
     arguments = {**plan.arguments, "outputs": len(data.labels), **encoder.sizes()}
     return replace(plan, data=data, arguments=arguments, encoder=encoder)
@@ -204,7 +204,7 @@ def train(
     Raises InputError where the folder holds another run or is in use by another training, CheckpointError where its
     files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
-    learn, held = hold_out(plan.data.train, plan.recipe.validation)
+    learn, held = hold_out(plan.data.train, plan.recipe.validation, plan.data.groups)
     model = plan.build(fresh=not resume)
     if not resume:
         run.begin()
@@ -335,15 +335,21 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
     return state, history
 
 
-def hold_out(data: Examples, fraction: float) -> tuple[Examples, Examples | None]:
-    """Examples to learn from, and those that are held out.
+def hold_out(data: Examples, fraction: float, groups: Array | None = None) -> tuple[Examples, Examples | None]:
+    """Examples to learn from, and those that are held out; groups (N,): which belong together, and are not parted.
 
     Raises InputError where either part would be empty.
     """
     if not fraction:
         return data, None
     try:
-        learn, held = split(len(data), fraction, HELD_OUT)
+        if groups is None:
+            learn, held = split(len(data), fraction, HELD_OUT)
+        else:
+            names = np.unique(groups)
+            _, chosen = split(len(names), fraction, HELD_OUT)
+            is_held = np.isin(groups, names[chosen])
+            learn, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
     except ValueError as error:
         raise InputError(f"--validation {fraction:g}: {error}.") from None
     return data.part(learn), data.part(held)

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from apps.errors import InputError
-from apps.sentiment.data import SAMPLE, load, load_csv, load_unlabelled, read_csv
+from apps.sentiment.data import SAMPLE, load, load_csv, load_unlabelled, phrase_groups, read_csv
+from apps.training import hold_out
 
 datasets = pytest.importorskip("datasets")
 
@@ -105,6 +106,30 @@ def test_what_is_no_corpus_is_refused(tmp_path, hub):
         load(str(tmp_path / "b"))
     with pytest.raises(InputError, match="no unlabelled texts"):
         load_unlabelled("sample")
+
+
+def test_the_parts_of_a_sentence_are_held_out_with_it(hub):
+    texts = [
+        "good",
+        "a very good film",
+        "very good",
+        "It is bad",
+        "it is",
+        "film",
+        "a good film",
+        "word " * 100,
+        "word",
+    ]
+    groups = phrase_groups(texts)
+    assert groups.tolist() == [1, 1, 1, 3, 3, 1, 6, 7, 8]
+    assert load(str(hub), "imdb").groups is None
+    data = load(str(hub), "films")
+    assert len(data.groups) == len(data.train)
+    for fraction in (0.2, 0.5):
+        learn, held = hold_out(data.train, fraction, data.groups)
+        assert not {*phrase_groups([*learn.x, *held.x])[: len(learn)]} & {
+            *phrase_groups([*learn.x, *held.x])[len(learn) :]
+        }
 
 
 # A CSV of the user's

@@ -46,7 +46,7 @@ def blend_runs(plan: Plan, runs: Sequence[Path]) -> Plan:
     if first["data"]["fingerprint"] != plan.data.fingerprint:
         raise InputError(f"{runs[0]} was trained on other data ({first['data']['name']}): give --data as then.")
     encoder = TextEncoder.load(first["encoder"])
-    _, held = hold_out(plan.data.train, first["recipe"]["validation"])
+    _, held = hold_out(plan.data.train, first["recipe"]["validation"], plan.data.groups)
     assert held is not None
     data = replace(plan.data, train=encoder.examples(held), test=encoder.examples(plan.data.test))
     arguments = {"parts": parts, "outputs": len(data.labels), **encoder.sizes()}

@@ -21,6 +21,7 @@ LABELS = ("negative", "positive")
 SAMPLE = Path(__file__).with_name("sample.tsv")
 MOST_BYTES = 1 << 30  # of a CSV
 MOST_CLASSES = 1000
+LONGEST = 60  # words of a sentence that has parts
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,36 @@ def load(data: str | None, dataset: str = "imdb") -> TaskData:
         return _sample(told)
     learned = [_read(source, "train", part.text) for source, part in zip(sources, parts, strict=True)]
     train = Texts([text for each in learned for text in each.x], np.concatenate([each.t for each in learned]))
+    groups = phrase_groups(train.x) if "sst2" in DATASETS[dataset] else None
     test = _read(sources[0], parts[0].test, parts[0].text)
     name = " + ".join(part.repository for part in parts)
     notice = next((source.notice for source in sources if source.notice), None)
-    return _task_data(name, train, test, LABELS, notice, parts[0].test)
+    return _task_data(name, train, test, LABELS, notice, parts[0].test, groups)
+
+
+def phrase_groups(texts: Sequence[str]) -> np.ndarray:
+    """(N,) for each text, the number of the first of those texts of which it is a part, itself included
+
+    The training set of SST-2 holds the phrases of its sentences, and these are among those of Rotten Tomatoes: who
+    holds out a sentence must hold out its parts. Blanks are not compared, and texts above LONGEST words are no parts.
+    """
+    words = [text.lower().split() for text in texts]
+    groups = np.arange(len(texts))
+    whole: dict[str, int] = {}  # every stretch of words of the texts so far
+    for i in sorted(range(len(texts)), key=lambda i: -len(words[i])):
+        count = len(words[i])
+        if count > LONGEST:
+            continue
+        found = whole.get("".join(words[i]))
+        if found is not None:
+            groups[i] = found
+            continue
+        for start in range(count):
+            stretch = ""
+            for word in words[i][start:]:
+                stretch += word
+                whole.setdefault(stretch, i)
+    return groups
 
 
 def load_unlabelled(data: str | None) -> list[str]:
@@ -213,7 +240,13 @@ def _divided(name: str, texts: list[str], labels: list[str], notice: str | None)
 
 
 def _task_data(
-    name: str, train: Texts, test: Texts, labels: tuple[str, ...], notice: str | None, split: str
+    name: str,
+    train: Texts,
+    test: Texts,
+    labels: tuple[str, ...],
+    notice: str | None,
+    split: str,
+    groups: np.ndarray | None = None,
 ) -> TaskData:
     fingerprint = hashlib.sha256((train.fingerprint() + test.fingerprint()).encode()).hexdigest()[:16]
-    return TaskData(name, train, test, labels, fingerprint, notice, split)
+    return TaskData(name, train, test, labels, fingerprint, notice, split=split, groups=groups)
