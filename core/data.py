@@ -40,6 +40,10 @@ class Examples:
     def __len__(self) -> int:
         return len(self.x)
 
+    def part(self, rows: Array) -> Examples:
+        """Some of them, as examples of their own."""
+        return Examples(self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows])
+
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Any, Array, Array | None]:
         """(x, t, weight) of some rows, in the context's buffers."""
         # mode="clip" writes straight into `out`; the rows are a permutation's, hence in bounds

@@ -126,6 +126,10 @@ class Sequences(Examples):
         self.x = ragged
         self.pool = pool
 
+    def part(self, rows: Array) -> Sequences:
+        """Some of them, as examples of their own."""
+        return Sequences(self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows], pool=self.pool)
+
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Padded, Array, Array | None]:
         """(x, t, weight) of some rows, x padded to the longest of them."""
         return self.x.padded(rows, ctx), self.t[rows], None if self.weight is None else self.weight[rows]

@@ -95,7 +95,8 @@ class _Path:
         self.at_affine, self.at_tail = Context(train=True), Context(train=True)
 
     def _vectors(self, numbers: np.ndarray) -> Array:
-        return self.embed.forward(self.member.encoder(numbers), Context()).copy()
+        vectors: Array = self.embed.forward(self.member.encoder(numbers), Context()).copy()
+        return vectors
 
     def __call__(self, numbers: np.ndarray, points: int = POINTS) -> np.ndarray:
         """(N, F) contributions; rows that do not add up within TOLERANCE are done again with twice the points."""
