@@ -167,9 +167,7 @@ def test_a_finger_draws(browser, server):
     points = [(0.5, 0.15 + 0.05 * i) for i in range(15)]
     for i, (x, y) in enumerate(points):
         touch = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
-        session.send(
-            "Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [touch]}
-        )
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [touch]})
     session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
     reads(page, "1")
     context.close()
