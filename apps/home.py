@@ -40,6 +40,7 @@ def digits_example() -> None:
     """A drawn digit, read by the default network."""
     palette = DARK if st.context.theme.type == "dark" else LIGHT
     picture = draw(A_THREE)
+    assert picture is not None  # there is ink
     answer = served(MNIST.name, MNIST.served)(picture)
     row = st.container(horizontal=True, vertical_alignment="center", gap="medium")
     row.image(address(shades(encode(picture)[0], palette), 140), width=140, alt="A drawn 3")

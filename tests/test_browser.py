@@ -232,7 +232,8 @@ CONTRAST = """() => {
   for (const element of document.querySelectorAll('[data-testid=stApp] *')) {
     const words = [...element.childNodes].filter((n) => n.nodeType === 3 && n.data.trim()).map((n) => n.data.trim())
     const box = element.getBoundingClientRect(), style = getComputedStyle(element)
-    if (!words.length || !box.width || style.visibility === 'hidden' || element.closest('svg, [disabled], style')) continue
+    if (!words.length || !box.width || style.visibility === 'hidden') continue
+    if (element.closest('svg, [disabled], style')) continue
     if (element.closest('[data-testid=stIconMaterial]')) continue
     const chain = []
     for (let e = element; e; e = e.parentElement) chain.unshift(e)
