@@ -266,7 +266,8 @@ def test_every_control_of_the_digits_is_reached_by_tab(visit):
         page.keyboard.press("Tab")
         seen.add(
             page.evaluate(
-                """() => { let e = document.activeElement; while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+                """() => { let e = document.activeElement
+                while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
                 return e?.getAttribute('aria-label') || e?.innerText?.trim() || e?.type || '' }"""
             ).split(".")[0]
         )

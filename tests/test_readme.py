@@ -75,13 +75,13 @@ class Parsed(Exception):
 @pytest.fixture
 def parse_only(monkeypatch):
     """Start a script, and stop once its arguments are parsed."""
-    parse = argparse.ArgumentParser.parse_args
+    for way in ("parse_args", "parse_intermixed_args"):
 
-    def parse_and_stop(parser, *arguments):
-        parse(parser, *arguments)
-        raise Parsed
+        def parse_and_stop(parser, *arguments, parse=getattr(argparse.ArgumentParser, way)):
+            parse(parser, *arguments)
+            raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        monkeypatch.setattr(argparse.ArgumentParser, way, parse_and_stop)
 
     def start(words):
         monkeypatch.setattr(sys, "argv", words)
