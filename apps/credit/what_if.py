@@ -96,7 +96,7 @@ def _options(model: CreditModel, i: int, feature: Feature, value: float) -> list
     apart = np.isnan(value) or value in feature.codes
     here = 50.0 if apart else float(np.interp(value, *_ranks(grid)))
     options = []
-    for percentile in range(0, 101, STEP):
+    for percentile in range(STEP, 101 - STEP, STEP):  # what hardly anybody has is no advice
         new = float(grid[percentile])
         if feature.categories or feature.kind == "ordinal":
             new = round(new)
