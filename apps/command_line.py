@@ -246,8 +246,6 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
-    if dataset == "csv" and arguments.csv is None:
-        raise InputError("The model was trained on a CSV of yours: give --csv FILE --text COLUMN --label COLUMN.")
     data, dataset = _load_any(task, arguments, dataset)
     if data.labels != predictor.labels:
         raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
@@ -265,7 +263,9 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 
 def _load_any(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[TaskData, str]:
     """(data, name of the data set), from a CSV where the flags name one."""
-    if arguments.__dict__.get("csv") is None:
+    if vars(arguments).get("csv") is None:
+        if dataset == "csv":
+            raise InputError("The model was trained on a CSV of yours: give --csv FILE --text COLUMN --label COLUMN.")
         return _load(task, arguments.data, dataset), dataset
     if task.load_csv is None:
         raise InputError(f"{task.name} has no data sets in CSV files: leave --csv out.")
@@ -368,11 +368,19 @@ def _predict(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(answers)
     else:
-        width = max(len(answer["input"]) for answer in answers)
-        for answer in answers:
+        shown = [_shortened(answer["input"]) if task.read_csv else answer["input"] for answer in answers]
+        width = max(map(len, shown))
+        for given, answer in zip(shown, answers, strict=True):
             likely = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
-            print(f"{answer['input']:<{width}}  {answer['label']}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
+            label = "uncertain" if answer.get("uncertain") else answer["label"]
+            print(f"{given:<{width}}  {label}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
     return 0
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
 
 
 def _answers(task: Task, predictor: Predictor, arguments: argparse.Namespace) -> list[dict[str, Any]]:

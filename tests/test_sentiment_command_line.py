@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from apps import command_line
+from apps.predictor import Predictor
+from apps.sentiment.compact import compact
 from apps.sentiment.task import SENTIMENT
 
 pytest.importorskip("tokenizers")
@@ -196,6 +198,15 @@ def test_a_hostile_description_is_refused(run, capsys, tmp_path, damage, message
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
+
+
+def test_a_run_is_made_compact(run, tmp_path):
+    data = SENTIMENT.load("sample", "imdb")
+    facts = compact(SENTIMENT, run, tmp_path / "small", data)
+    assert 3 * (tmp_path / "small.safetensors").stat().st_size < (run / "model.safetensors").stat().st_size * 2
+    small, large = Predictor(SENTIMENT, tmp_path / "small"), Predictor(SENTIMENT, run / "model")
+    np.testing.assert_allclose(small.probabilities(data.test.x), large.probabilities(data.test.x), atol=2e-3)
+    assert facts["metrics"] == small.evaluate(data.test).metrics == small.facts["metrics"]
 
 
 def test_a_share_of_the_labels_is_used(capsys):
