@@ -22,8 +22,8 @@ STRIDE = 4  # words from one region to the next
 
 
 class RegionExamples(Examples):
-    """Regions of texts: x (N, 15) ids, t (N, 10) the words around. Every fourth word is the middle of one, in each epoch
-    the next.
+    """Regions of texts: x (N, 15) ids, t (N, 10) the words around. Every fourth word is the middle of one, and in each
+    epoch the next.
 
     Ids from `vocabulary` up are unknown; unknown and very frequent words are not predicted.
     """
