@@ -140,7 +140,8 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
         chosen, given = _as_begun(Run(arguments.out), chosen, given)
     elif arguments.out is not None:
         Run(arguments.out).check_free()
-    name, sizes, recipe = choose(task, chosen["model"], given)  # what is wrong is told before data are loaded
+    # what is wrong is told before data are loaded
+    name, sizes, recipe = choose(task, chosen["model"], given, chosen["dataset"])
     data, dataset = _load_any(task, arguments, chosen["dataset"] or task.datasets[0])
     if "epochs" not in given:
         recipe = enough_epochs(recipe, len(data.train))
@@ -226,7 +227,14 @@ def _interrupts() -> Iterator[list[int]]:
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
     """scripts/evaluate.py"""
-    parser = argparse.ArgumentParser(description="Test a trained model on the test split of its data.")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["credit"]:  # tables have flags of their own
+        from apps.credit.command_line import evaluate as evaluate_credit
+
+        return evaluate_credit(argv[1:])
+    parser = argparse.ArgumentParser(
+        description="Test a trained model on the test split of its data. For tables: evaluate.py credit --help"
+    )
     _add_task_and_model(parser)
     _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one it was trained on")
     _add_csv(parser, "a data set of your own, as in training; its test rows are tested on", label=True)
@@ -332,9 +340,14 @@ def _ensemble(arguments: argparse.Namespace) -> int:
 
 def predict(argv: Sequence[str] | None = None) -> int:
     """scripts/predict.py"""
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["credit"]:
+        from apps.credit.command_line import predict as predict_credit
+
+        return predict_credit(argv[1:])
     parser = argparse.ArgumentParser(
         description="Ask a trained model. mnist takes image files; sentiment takes texts, or - for a text a line of"
-        " standard input, or --csv."
+        " standard input, or --csv; for a CSV of applicants: predict.py credit --help"
     )
     _add_task_and_model(parser)
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="image files, or texts, or -")

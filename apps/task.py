@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
 from typing import Any, Protocol
@@ -115,10 +115,18 @@ class Encoder(Protocol):
 
 @dataclass(frozen=True)
 class Entry:
-    """How a task trains one architecture of the zoo: its arguments, and the recipe that suits it."""
+    """How a task trains one architecture of the zoo: its arguments, and the recipe that suits it.
+
+    adapted  {data set: {field of the recipe: value}} where another data set wants it otherwise
+    """
 
     arguments: Mapping[str, Any]
     recipe: Recipe
+    adapted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def recipe_for(self, dataset: str | None) -> Recipe:
+        """The recipe for one of the task's data sets."""
+        return replace(self.recipe, **self.adapted.get(dataset or "", {}))
 
 
 @dataclass(frozen=True)

@@ -109,9 +109,11 @@ class Result:
 
 
 def choose(
-    task: Task, model: str | None = None, changes: Mapping[str, Any] | None = None
+    task: Task, model: str | None = None, changes: Mapping[str, Any] | None = None, dataset: str | None = None
 ) -> tuple[str, dict[str, Any], Recipe]:
     """(name in the zoo, arguments, recipe): the task's entry for a model, with some fields of its recipe changed.
+
+    dataset: the task's first where none is given.
 
     Raises InputError for a model the task does not know, or a value out of range.
     """
@@ -120,7 +122,7 @@ def choose(
         raise InputError(f"There is no model {name!r} for {task.name}: choose one of {', '.join(task.entries)}.")
     changes = changes or {}
     try:
-        recipe = replace(task.entries[name].recipe, **changes)
+        recipe = replace(task.entries[name].recipe_for(dataset), **changes)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{error}.") from None
     if recipe.monitor not in {"loss", *task.metrics}:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class Padded:
-    """A batch of sequences in one array, with what stands behind the end of each being of no meaning.
+    """A batch of sequences in one array; what stands behind the end of each are finite numbers of no meaning.
 
     values   (N, T, …)
     lengths  (N,) how many steps of each sequence count, from 0 to T

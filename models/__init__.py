@@ -16,13 +16,14 @@ import numpy as np
 
 from core import Sequential
 from models.blend import blend
-from models.cnn import cnn
+from models.cnn import cnn, quick_cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
 from models.ngrams import ngram_bag, ngram_linear
 from models.regions import region_cnn, region_predictor
 from models.resnet import resnet
 from models.sizes import MOST_PARAMETERS, check_sizes
+from models.tabular import logistic_regression, mlp_ple, neural_additive, tabm
 from models.text import text_bigru, text_cnn, text_gru, text_lstm, text_rnn
 from models.vgg import vgg, vgg_ensemble
 
@@ -36,13 +37,18 @@ __all__ = [
     "build",
     "cnn",
     "lenet5",
+    "logistic_regression",
     "mlp",
+    "mlp_ple",
+    "neural_additive",
     "ngram_bag",
     "ngram_linear",
+    "quick_cnn",
     "region_cnn",
     "region_predictor",
     "resnet",
     "softmax_regression",
+    "tabm",
     "text_bigru",
     "text_cnn",
     "text_gru",
@@ -54,14 +60,13 @@ __all__ = [
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {
-    build.__name__: build
-    for build in (
-        *(softmax_regression, mlp, lenet5, cnn, resnet, vgg, vgg_ensemble),
-        *(ngram_linear, ngram_bag, text_cnn, text_rnn, text_lstm, text_gru, text_bigru),
-        *(region_predictor, region_cnn, blend),
-    )
-}
+IMAGES: tuple[Builder, ...] = (softmax_regression, mlp, lenet5, cnn, quick_cnn, resnet, vgg, vgg_ensemble)
+TEXTS: tuple[Builder, ...] = (
+    *(ngram_linear, ngram_bag, text_cnn, text_rnn, text_lstm, text_gru, text_bigru),
+    *(region_predictor, region_cnn, blend),
+)
+TABLES: tuple[Builder, ...] = (logistic_regression, mlp_ple, tabm, neural_additive)
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (*IMAGES, *TEXTS, *TABLES)}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"
@@ -85,7 +90,7 @@ def build(
     check_sizes(arguments)
     try:
         return ZOO[name](**arguments, rng=_Counted(rng, most))
-    except (TypeError, AttributeError, IndexError, OverflowError, MemoryError) as error:
+    except (TypeError, AttributeError, LookupError, OverflowError, MemoryError) as error:
         raise ValueError(f"{name} cannot be built from {dict(arguments)}: {error}") from None
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 MOST_PARAMETERS = 50_000_000  # of a model that a file asks for
+MOST_SIZES = 600  # numbers among its arguments: a table has a size for each column of categories
 
 
 def check_sizes(arguments: Mapping[str, Any]) -> None:
@@ -21,5 +22,5 @@ def check_sizes(arguments: Mapping[str, Any]) -> None:
             if isinstance(number, int) and not isinstance(number, bool):
                 sizes.append(number)
     largest = sorted((abs(size) for size in sizes), reverse=True)
-    if len(sizes) > 64 or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
+    if len(sizes) > MOST_SIZES or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
         raise ValueError(f"the sizes {sizes[:4]} ask for more than {MOST_PARAMETERS:,} parameters")

@@ -10,10 +10,12 @@ from core import (
     GRU,
     LSTM,
     RNN,
+    AdditiveBins,
     AttentionPooling,
     AveragePool2D,
     BatchNorm,
     Bidirectional,
+    ColumnEmbedding,
     Concat,
     Conv1D,
     Conv2D,
@@ -24,6 +26,7 @@ from core import (
     Embedding,
     EmbeddingBag,
     Ensemble,
+    EnsembleDense,
     Flatten,
     GlobalAveragePool1D,
     GlobalAveragePool2D,
@@ -35,6 +38,7 @@ from core import (
     MaxPool2D,
     MultiHeadSelfAttention,
     Padded,
+    PiecewiseLinear,
     ReLU,
     Reshape,
     Residual,
@@ -44,6 +48,7 @@ from core import (
     Softmax,
     Softplus,
     Tanh,
+    Total,
 )
 
 Case = tuple[Layer, np.ndarray | Padded]
@@ -68,6 +73,17 @@ def ids(r: np.random.Generator, n: int = 4, t: int = 7, height: int = 6, weighte
 
 def rows(r: np.random.Generator) -> np.ndarray:
     return r.standard_normal((5, 4))
+
+
+def coordinates(r: np.random.Generator) -> np.ndarray:
+    """Places in bins, beyond them too, and special values."""
+    x = r.uniform(0, 4.5, (6, 4))
+    x[0, :2], x[1, 1:], x[2, 3] = -1, -2, -3
+    return x
+
+
+def categories(r: np.random.Generator) -> np.ndarray:
+    return np.floor(r.uniform(0, (3, 1, 4, 2), (6, 4)))
 
 
 CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
@@ -216,6 +232,23 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (_tied(Dense(4, 4, rng=r)), rows(r)),
         lambda r: (Sequential(Embedding(6, 4, rng=r), Dense(4, 3, rng=r), Tanh(), GlobalMaxPool1D()), ids(r)),
     ],
+    PiecewiseLinear: [
+        lambda r: (PiecewiseLinear(4, 3, 2, rng=r), coordinates(r)),
+        lambda r: (PiecewiseLinear(2, 3, 5, rng=r, specials=2, start=1), coordinates(r)),
+    ],
+    AdditiveBins: [
+        lambda r: (_with_statistics(AdditiveBins(4, 3, specials=2, directions=(1, 0, -1, 0)), r), coordinates(r)),
+        lambda r: (_with_statistics(AdditiveBins(2, 4, start=2), r), coordinates(r)),
+    ],
+    ColumnEmbedding: [
+        lambda r: (ColumnEmbedding((4, 2, 5, 3), 3, rng=r), categories(r)),
+        lambda r: (ColumnEmbedding((5, 3), 1, rng=r, start=2), categories(r)),
+    ],
+    EnsembleDense: [
+        lambda r: (_with_statistics(EnsembleDense(4, 3, 2, rng=r, diverse=True), r), rows(r)),
+        lambda r: (_with_statistics(EnsembleDense(4, 3, 2, rng=r), r), r.standard_normal((5, 2, 4))),
+    ],
+    Total: [lambda r: (Total(), rows(r))],
     Residual: [
         lambda r: (Residual(Sequential(Dense(4, 4, rng=r), Tanh())), rows(r)),
         lambda r: (Residual(Sequential(Dense(4, 4, rng=r), Tanh())), sequences(r)),
@@ -234,6 +267,7 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
     ],
 }
 
+READS_CATEGORIES = (ColumnEmbedding,)  # whose input has no derivative: nothing stands in front of them
 DRAWS_OR_MIXES = (Dropout, BatchNorm)  # whose results depend on how a batch is cut, by design
 
 

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CASES, DRAWS_OR_MIXES, counted, gradient_for, with_lengths, with_values
+from cases import CASES, DRAWS_OR_MIXES, READS_CATEGORIES, counted, gradient_for, with_lengths, with_values
 
 from core import (
     LAYERS,
@@ -43,7 +43,9 @@ def pairs(wanted=lambda kind, x: True):
 
 # those that neither draw numbers nor mix examples, so that neither cut nor training shows
 STEADY = pairs(lambda kind, x: kind not in DRAWS_OR_MIXES)
-OF_NUMBERS = pairs(lambda kind, x: x.dtype.kind == "f")  # not of ids, which no layer makes
+OF_NUMBERS = pairs(
+    lambda kind, x: x.dtype.kind == "f" and kind not in READS_CATEGORIES
+)  # not of ids, which no layer makes
 PADDED = pairs(lambda kind, x: isinstance(x, Padded) and kind not in DRAWS_OR_MIXES)
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from cases import counted, sequences
+from cases import counted, ids, sequences
 
 from core import (
     GRU,
@@ -18,6 +18,7 @@ from core import (
     Dense,
     Dropout,
     Embedding,
+    EmbeddingBag,
     GlobalMaxPool1D,
     GradientError,
     Gradients,
@@ -328,6 +329,8 @@ class Flipped(Layer):
 
 
 MUTANTS = [
+    (lambda r: Embedding(6, 3, rng=r), ("weight",)),
+    (lambda r: EmbeddingBag(6, 3, rng=r, bias=True), ("weight", "bias")),
     (lambda r: LSTM(4, 3, rng=r), ("weight", "recurrent", "bias")),
     (lambda r: GRU(4, 3, rng=r), ("weight", "recurrent", "bias", "recurrent_bias")),
     (lambda r: RNN(4, 3, rng=r), ("weight", "recurrent", "bias")),
@@ -340,8 +343,8 @@ MUTANTS = [
 
 @pytest.mark.parametrize(("make", "name"), [(make, name) for make, names in MUTANTS for name in names])
 def test_a_planted_wrong_sign_is_caught(make, name):
-    x = sequences(np.random.default_rng(0))
     layer = random(make(np.random.default_rng(1)))
+    x = (ids if isinstance(layer, Embedding | EmbeddingBag) else sequences)(np.random.default_rng(0))
     gradient_check(Flipped(layer, "none"), x)
     with pytest.raises(GradientError, match="difference quotient"):
         gradient_check(Flipped(layer, name), x)

@@ -2,10 +2,12 @@
 
 from core.layer import Layer
 from core.layers.activations import ELU, GELU, LeakyReLU, ReLU, Sigmoid, SiLU, Softmax, Softplus, Tanh
+from core.layers.additive_bins import AdditiveBins
 from core.layers.attention_pooling import AttentionPooling
 from core.layers.average_pool2d import AveragePool2D, GlobalAveragePool2D
 from core.layers.batch_norm import BatchNorm
 from core.layers.bidirectional import Bidirectional
+from core.layers.column_embedding import ColumnEmbedding
 from core.layers.concat import Concat
 from core.layers.conv1d import Conv1D
 from core.layers.conv2d import Conv2D
@@ -16,17 +18,20 @@ from core.layers.dropout import Dropout
 from core.layers.embedding import Embedding
 from core.layers.embedding_bag import EmbeddingBag
 from core.layers.ensemble import Ensemble
+from core.layers.ensemble_dense import EnsembleDense
 from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
 from core.layers.gru import GRU
 from core.layers.layer_norm import LayerNorm
 from core.layers.lstm import LSTM
 from core.layers.max_pool1d import MaxPool1D
 from core.layers.max_pool2d import MaxPool2D
+from core.layers.piecewise_linear import PiecewiseLinear
 from core.layers.residual import Residual
 from core.layers.rnn import RNN
 from core.layers.self_attention import MultiHeadSelfAttention
 from core.layers.sequential import Sequential
 from core.layers.shape import Flatten, Reshape
+from core.layers.total import Total
 
 LAYERS: tuple[type[Layer], ...] = (
     Dense,
@@ -66,6 +71,11 @@ LAYERS: tuple[type[Layer], ...] = (
     Residual,
     Concat,
     Ensemble,
+    PiecewiseLinear,
+    ColumnEmbedding,
+    EnsembleDense,
+    AdditiveBins,
+    Total,
 )
 
 __all__ = [
@@ -75,10 +85,12 @@ __all__ = [
     "LAYERS",
     "LSTM",
     "RNN",
+    "AdditiveBins",
     "AttentionPooling",
     "AveragePool2D",
     "BatchNorm",
     "Bidirectional",
+    "ColumnEmbedding",
     "Concat",
     "Conv1D",
     "Conv2D",
@@ -89,6 +101,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "Ensemble",
+    "EnsembleDense",
     "Flatten",
     "GlobalAveragePool1D",
     "GlobalAveragePool2D",
@@ -98,6 +111,7 @@ __all__ = [
     "MaxPool1D",
     "MaxPool2D",
     "MultiHeadSelfAttention",
+    "PiecewiseLinear",
     "ReLU",
     "Reshape",
     "Residual",
@@ -107,4 +121,5 @@ __all__ = [
     "Softmax",
     "Softplus",
     "Tanh",
+    "Total",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from core.layer import Layer, Parameter
 from core.layers.global_pool1d import steps_of
 from core.padded import Padded
 
+_STEPS = 600  # of sequences taken together
+
 
 class Conv1D(Layer):
     """y[n, t, o] = b[o] + Σ_{j, e} x[n, t + j − p, e] W[j, e, o]
@@ -20,7 +23,8 @@ class Conv1D(Layer):
     (N, T − K + 1, O) for "valid", where p = 0
 
     What lies outside of a sequence is zero; its outputs end where it does, or K − 1 steps before for "valid".
-    A sequence at a time, its windows are the rows of a matrix that stays in the cache.  (Kim, 2014)
+    A few sequences at a time, their windows are the rows of a matrix that stays in the cache, so that y = windows W,
+    dW = windowsᵀ dy, and dx adds up the rows of dy Wᵀ where they came from.      (Waibel et al., 1989; Kim, 2014)
 
     Raises ValueError where x has other than E features, or is shorter than a "valid" kernel.
     """
@@ -50,10 +54,10 @@ class Conv1D(Layer):
         v, lengths, counts = self._extent(x)
         outputs = self.weight.value.shape[2]
         y = ctx.buffer("y", (len(v), v.shape[1] - self._less(), outputs))
-        matrix = self.weight.value.reshape(-1, outputs)
-        for i, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
-            if count:
-                np.dot(self._windows(v[i, :length], count, ctx), matrix, out=y[i, :count])
+        for some, count in self._blocks(v, counts):
+            windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
+            made = np.dot(windows, self._matrix(), out=ctx.buffer("made", (len(windows), outputs)))
+            y[some, :count] = made.reshape(-1, count, outputs)
         if self.bias is not None:
             y += self.bias.value
         ctx.save(v, lengths, counts)
@@ -61,21 +65,27 @@ class Conv1D(Layer):
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
         v, lengths, counts = ctx.saved
-        outputs = self.weight.value.shape[2]
-        matrix = self.weight.value.reshape(-1, outputs)
-        dw, part = ctx.buffer("dw", matrix.shape), ctx.buffer("part", matrix.shape)
+        kernel, inputs, outputs = self.weight.value.shape
+        dw, part = ctx.buffer("dw", self._matrix().shape), ctx.buffer("part", self._matrix().shape)
         db = ctx.buffer("db", (outputs,))
         dw.fill(0)
         db.fill(0)
         dx = ctx.like("dx", v) if ctx.needs_dx else None
-        for i, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
-            d = dy[i, :count]
-            if count:
-                dw += np.dot(self._windows(v[i, :length], count, ctx).T, d, out=part)
-                db += np.add.reduce(d, axis=0)
+        if dx is not None:
+            dx.fill(0)
+        for some, count in self._blocks(v, counts):
+            lines = self._lines(v[some], lengths[some], count, ctx)
+            windows = self._windows(lines, count, ctx)
+            d = ctx.buffer("made", (len(windows), outputs))
+            np.copyto(d.reshape(-1, count, outputs), dy[some, :count])
+            dw += np.dot(windows.T, d, out=part)
+            db += np.add.reduce(d, axis=0)
             if dx is not None:
-                dx[i, length:] = 0
-                self._scatter(d, matrix, dx[i, :length], ctx)
+                shares = np.dot(d, self._matrix().T, out=windows).reshape(-1, count, kernel, inputs)
+                lines.fill(0)
+                for j in range(kernel):
+                    lines[:, j : j + count] += shares[:, :, j]
+                self._put_back(lines, lengths[some], dx[some])
         ctx.add_grad(self.weight, dw.reshape(self.weight.value.shape))
         if self.bias is not None:
             ctx.add_grad(self.bias, db)
@@ -104,35 +114,43 @@ class Conv1D(Layer):
         """How many zeros stand before a sequence."""
         return 0 if self.padding == "valid" else (len(self.weight.value) - 1) // 2
 
-    def _line(self, steps: Array, count: int, ctx: Context) -> Array:
-        """(L, E) → (count + K − 1, E), zeros around"""
-        before, length = self._before(), len(steps)
-        line = ctx.buffer("line", (count + len(self.weight.value) - 1, steps.shape[1]))
-        line[:before] = 0
-        line[before : before + length] = steps
-        line[before + length :] = 0
-        return line
+    def _matrix(self) -> Array:
+        """The weight as (K·E, O)."""
+        matrix: Array = self.weight.value.reshape(-1, self.weight.value.shape[2])
+        return matrix
 
-    def _windows(self, steps: Array, count: int, ctx: Context) -> Array:
-        """(L, E) → (count, K·E), a window a row"""
-        line = self._line(steps, count, ctx)
-        windows = ctx.buffer("windows", (count, len(self.weight.value), line.shape[1]))
-        for j in range(windows.shape[1]):
-            windows[:, j] = line[j : j + count]
-        return windows.reshape(count, -1)
+    def _blocks(self, v: Array, counts: Array) -> Iterator[tuple[slice, int]]:
+        """(which sequences, most outputs of any), a few short sequences at a time or a long one alone"""
+        height = max(1, _STEPS // v.shape[1])
+        for start in range(0, len(v), height):
+            some = slice(start, start + height)
+            count = int(counts[some].max())
+            if count:
+                yield some, count
 
-    def _scatter(self, d: Array, matrix: Array, dx: Array, ctx: Context) -> None:
-        """dx (L, E) from d (count, O): each window's share goes back to the steps that it came from"""
-        kernel, inputs, _ = self.weight.value.shape
-        dx.fill(0)
-        if not len(d) or not len(dx):
-            return
-        shares = np.dot(d, matrix.T, out=ctx.buffer("windows", (len(d), kernel * inputs)))
-        for j in range(kernel):
-            shift = j - self._before()  # window t took step t + shift
-            first, last = max(0, -shift), min(len(d), len(dx) - shift)
-            if first < last:
-                dx[first + shift : last + shift] += shares[first:last, j * inputs : (j + 1) * inputs]
+    def _lines(self, v: Array, lengths: Array, count: int, ctx: Context) -> Array:
+        """(D, T, E) → (D, count + K − 1, E), zeros around each sequence"""
+        before = self._before()
+        lines = ctx.buffer("lines", (len(v), count + len(self.weight.value) - 1, v.shape[2]))
+        for line, steps, length in zip(lines, v, lengths.tolist(), strict=True):
+            line[:before] = 0
+            line[before : before + length] = steps[:length]
+            line[before + length :] = 0
+        return lines
+
+    def _windows(self, lines: Array, count: int, ctx: Context) -> Array:
+        """(D, count + K − 1, E) → (D · count, K · E), a window a row"""
+        d, _, inputs = lines.shape
+        windows = ctx.buffer("windows", (d, count, len(self.weight.value), inputs))
+        for j in range(windows.shape[2]):
+            windows[:, :, j] = lines[:, j : j + count]
+        return windows.reshape(d * count, -1)
+
+    def _put_back(self, lines: Array, lengths: Array, dx: Array) -> None:
+        """What the lines hold at the steps of each sequence: lines (D, count + K − 1, E) → dx (D, T, E)"""
+        before = self._before()
+        for line, to, length in zip(lines, dx, lengths.tolist(), strict=True):
+            to[:length] = line[before : before + length]
 
     def __repr__(self) -> str:
         kernel, inputs, outputs = self.weight.value.shape

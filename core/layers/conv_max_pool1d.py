@@ -25,52 +25,51 @@ class ConvMaxPool1D(Conv1D):
     def forward(self, x: Any, ctx: Context) -> Array:
         v, lengths, counts = self._extent(x)
         outputs = self.weight.value.shape[2]
-        matrix = self.weight.value.reshape(-1, outputs)
         y, winners = ctx.buffer("y", (len(v), outputs)), ctx.buffer("winners", (len(v), outputs), np.int64)
-        each = ctx.multiples(outputs, 1)
-        for i, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
-            if not count:
-                y[i] = 0
-                continue
-            windows = self._windows(v[i, :length], count, ctx)
-            line = np.dot(matrix.T, windows.T, out=ctx.buffer("line y", (outputs, count)))  # a maximum runs along t
-            np.argmax(line, axis=1, out=winners[i])
-            y[i] = line[each, winners[i]]
-            if self.bias is not None:
-                y[i] += self.bias.value
+        y.fill(0)
+        for some, count in self._blocks(v, counts):
+            windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
+            made = ctx.buffer("made", (outputs, len(windows)))  # a maximum runs along t
+            np.dot(self._matrix().T, windows.T, out=made)
+            steps = made.reshape(outputs, -1, count)
+            for i, own in enumerate(counts[some].tolist()):
+                steps[:, i, own:] = -np.inf
+            winners[some] = np.argmax(steps, axis=2).T
+            y[some] = np.maximum.reduce(steps, axis=2).T
+        if self.bias is not None:
+            y += self.bias.value
+        y[counts == 0] = 0
         ctx.save(v, lengths, counts, winners)
         return y
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
         v, lengths, counts, winners = ctx.saved
         kernel, inputs, outputs = self.weight.value.shape
-        matrix = self.weight.value.reshape(-1, outputs)
-        dw, part = ctx.buffer("dw", matrix.shape), ctx.buffer("part", matrix.shape)
+        dw, part = ctx.buffer("dw", self._matrix().shape), ctx.buffer("part", self._matrix().shape)
         dw.fill(0)
         dx = ctx.like("dx", v) if ctx.needs_dx else None
         if dx is not None:
             dx.fill(0)
         each = ctx.multiples(outputs, 1)
-        for i, (length, count) in enumerate(zip(lengths.tolist(), counts.tolist(), strict=True)):
-            if not count:
-                continue
-            at, which = distinct(winners[i], count, ctx)  # (U,) windows that won
+        for some, count in self._blocks(v, counts):
+            lines = self._lines(v[some], lengths[some], count, ctx)
+            flat = lines.reshape(-1, inputs)
+            place = winners[some] + np.arange(0, len(flat), lines.shape[1])[:, None]
+            at, which = distinct(place, len(flat), ctx)  # (U,) windows that won
             d = ctx.buffer("d", (len(at), outputs))
             d.fill(0)
-            d[which, each] = dy[i]
+            d[which, each] = dy[some] * (counts[some, None] > 0)  # of none where there is no window
             windows = ctx.buffer("windows", (len(at), kernel, inputs))
-            line = self._line(v[i, :length], count, ctx)
             for j in range(kernel):
-                windows[:, j] = line[at + j]
-            dw += np.dot(windows.reshape(len(at), -1).T, d, out=part)
-            if dx is None:
-                continue
-            shares = np.dot(d, matrix.T, out=windows.reshape(len(at), -1)).reshape(windows.shape)
-            line.fill(0)
-            for j in range(kernel):
-                line[at + j] += shares[:, j]
-            before = self._before()
-            dx[i, :length] = line[before : before + length]
+                windows[:, j] = flat[at + j]
+            rows = windows.reshape(len(at), -1)
+            dw += np.dot(rows.T, d, out=part)
+            if dx is not None:
+                np.dot(d, self._matrix().T, out=rows)
+                flat.fill(0)
+                for j in range(kernel):
+                    flat[at + j] += windows[:, j]
+                self._put_back(lines, lengths[some], dx[some])
         ctx.add_grad(self.weight, dw.reshape(self.weight.value.shape))
         if self.bias is not None:
             ctx.add_product(self.bias, (counts > 0).astype(dy.dtype), dy)

@@ -1,0 +1,96 @@
+"""The pages' charts, in Altair: numbers in, a chart out. What a colour means is in `apps.pictures.Palette`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+from apps.pictures import Palette, hexes, percent
+from core import Array
+
+Layered = alt.LayerChart | alt.FacetChart  # what `alt.layer` may return
+
+
+def probability_bars(probabilities: Mapping[str, float], answer: str | None, palette: Palette) -> Layered:
+    """A bar a label; the answer's stands out by colour and by bold figures. answer: None where there is none."""
+    table = pd.DataFrame(
+        {
+            "label": list(probabilities),
+            "p": list(probabilities.values()),
+            "kind": ["answer" if label == answer else "other" for label in probabilities],
+            "shown": [percent(p) if p >= 0.0005 else "" for p in probabilities.values()],
+        }
+    )
+    y = alt.Y("label:N", sort=None, title=None, axis=_axis(palette))
+    colour = alt.Color(
+        "kind:N", legend=None, scale=alt.Scale(domain=["answer", "other"], range=[palette.for_, palette.soft])
+    )
+    x = alt.X("p:Q", title=None, scale=alt.Scale(domain=[0, 1.16]), axis=None)
+    base = alt.Chart(table).encode(y=y, x=x)
+    bars = base.mark_bar(cornerRadiusEnd=3, height=16).encode(
+        color=colour, tooltip=[alt.Tooltip("label:N"), alt.Tooltip("p:Q", format=".4f", title="probability")]
+    )
+    figures = base.mark_text(align="left", dx=6, fontSize=13, color=palette.text).encode(text="shown:N")
+    bold = figures.transform_filter("datum.kind == 'answer'").mark_text(
+        align="left", dx=6, fontSize=13, fontWeight="bold", color=palette.text
+    )
+    plain = figures.transform_filter("datum.kind == 'other'")
+    return alt.layer(bars, bold, plain).properties(height=26 * len(table))
+
+
+def answers_side_by_side(answers: Mapping[str, Mapping[str, float]], palette: Palette) -> Layered:
+    """{model: {label: p}} → a row a model, a column a label, the probability in colour and in figures"""
+    rows = [(model, label, p) for model, each in answers.items() for label, p in each.items()]
+    table = pd.DataFrame(rows, columns=["model", "label", "p"])
+    table["shown"] = [f"{100 * p:.0f}" if p >= 0.005 else "" for p in table["p"]]
+    x = alt.X("label:N", sort=None, title="probability, %", axis=_axis(palette, orient="top"))
+    y = alt.Y("model:N", sort=None, title=None, axis=_axis(palette, labelLimit=200))
+    tooltip = ["model:N", "label:N", alt.Tooltip("p:Q", format=".4f", title="probability")]
+    cells, figures = _cells(table, "p", palette.for_, x, y, tooltip, palette)
+    return alt.layer(cells, figures).properties(height=40 * len(answers) + 40)
+
+
+def confusion(matrix: Array, labels: Sequence[str], palette: Palette) -> Layered:
+    """(K, K) counts, row = true class; a click selects a cell, as the selection “cell” with fields true and read"""
+    rows = [(labels[i], labels[j], int(n), 0 if i == j else int(n)) for (i, j), n in np.ndenumerate(matrix)]
+    table = pd.DataFrame(rows, columns=["true", "read", "count", "errors"])
+    table["depth"] = table["errors"] / max(1, table["errors"].max())
+    table["shown"] = [str(n) if n else "" for n in table["count"]]
+    cell = alt.selection_point(name="cell", fields=["true", "read"], on="click", empty=False)
+    x = alt.X("read:N", sort=None, title="read as", axis=_axis(palette, orient="top"))
+    y = alt.Y("true:N", sort=None, title="true", axis=_axis(palette))
+    cells, figures = _cells(table, "depth", palette.against, x, y, ["true:N", "read:N", "count:Q"], palette)
+    cells = cells.encode(stroke=alt.condition(cell, alt.value(palette.text), alt.value("transparent")))
+    return alt.layer(cells.encode(strokeWidth=alt.value(2)).add_params(cell), figures).properties(height=400)
+
+
+def _cells(
+    table: pd.DataFrame, depth: str, top: str, x: alt.X, y: alt.Y, tooltip: list[Any], palette: Palette
+) -> tuple[alt.Chart, alt.Chart]:
+    """Rectangles coloured by column `depth` in [0, 1], and the column “shown” in figures readable on them"""
+    table[["colour", "figure"]] = hexes(table[depth].to_numpy(), top, palette)
+    base = alt.Chart(table).encode(x=x, y=y, tooltip=tooltip)
+    cells = base.mark_rect(cornerRadius=3).encode(color=alt.Color("colour:N", scale=None))
+    return cells, base.mark_text(fontSize=12.5).encode(text="shown:N", color=alt.Color("figure:N", scale=None))
+
+
+def _axis(palette: Palette, **more: Any) -> alt.Axis:
+    """An axis of names, without lines."""
+    plain: dict[str, Any] = {
+        "ticks": False,
+        "domain": False,
+        "labelAngle": 0,
+        "labelFontSize": 13,
+        "labelColor": palette.text,
+    }
+    return alt.Axis(**plain | {"titleColor": palette.text, "titleFontWeight": "normal"} | more)
+
+
+def selected(event: Any) -> tuple[str, str] | None:
+    """(true, read) of the cell that was clicked in a confusion matrix, if any"""
+    chosen = (event or {}).get("selection", {}).get("cell") or []
+    return (str(chosen[0]["true"]), str(chosen[0]["read"])) if chosen else None

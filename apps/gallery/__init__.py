@@ -1,0 +1,1 @@
+"""The page of the models: results, cards and weights."""

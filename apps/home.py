@@ -1,0 +1,125 @@
+"""The application: streamlit run apps/home.py
+
+A page of a task is a file, TASK/page.py. It gets a line in TASK_PAGES, with a function that shows a live example on
+its card; that is all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import streamlit as st
+
+from apps.errors import InputError
+from apps.mnist.image import encode
+from apps.mnist.pad import A_THREE, draw
+from apps.mnist.task import MNIST
+from apps.pictures import DARK, LIGHT, address, percent, shades
+from apps.serving import results, served
+from apps.task import Task
+from core import CheckpointError
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """task, and its page: file, title, icon, address, one line on its card, and a live example there"""
+
+    task: Task
+    file: str
+    title: str
+    icon: str
+    address: str
+    line: str
+    example: Callable[[], None]
+
+
+def digits_example() -> None:
+    """A drawn digit, read by the default network."""
+    palette = DARK if st.context.theme.type == "dark" else LIGHT
+    picture = draw(A_THREE)
+    assert picture is not None  # there is ink
+    answer = served(MNIST.name, MNIST.served)(picture)
+    row = st.container(horizontal=True, vertical_alignment="center", gap="medium")
+    row.image(address(shades(encode(picture)[0], palette), 140), width=140, alt="A drawn 3")
+    words = row.container(width=200)
+    words.metric("The network reads", answer["label"])
+    words.caption(f"{percent(max(answer['probabilities'].values()))} sure")
+
+
+TASK_PAGES = (
+    TaskPage(
+        MNIST,
+        "mnist/page.py",
+        "Digits",
+        ":material/draw:",
+        "digits",
+        "Draw a digit; a network reads it while you draw, and shows what every layer saw.",
+        digits_example,
+    ),
+)
+
+STYLE = """<style>
+.stMainBlockContainer { max-width: 72rem; }
+[data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *, [data-testid="stImageCaption"] {
+  color: inherit; opacity: 0.95; /* the theme's captions are too pale to be read by all */
+}
+</style>"""
+
+
+def home() -> None:
+    st.title("A zoo of small networks")
+    st.markdown(
+        "Neural networks for images, text and tables, on a backpropagation engine small enough to read in an afternoon."
+        " Try them, look inside, and train them yourself: all of it runs on this machine, with this project's own code."
+    )
+    for column, page in zip(st.columns(max(2, len(TASK_PAGES)), gap="medium"), TASK_PAGES, strict=False):
+        with column.container(border=True):
+            st.subheader(page.title)
+            st.markdown(page.line)
+            try:
+                page.example()
+            except (InputError, CheckpointError) as error:
+                st.info(str(error))
+            st.page_link(page.file, label=f"Open {page.title}", icon=page.icon)
+    st.header("The zoo")
+    zoo_table()
+
+
+def zoo_table() -> None:
+    lines = ["| model | task | score | parameters | training |", "|---|---|---|--:|--:|"]
+    for row in results():
+        name, score = row["name"], f"{float(row['mean']) * 100:.2f}"
+        score += f" ± {float(row['sd']) * 100:.2f} % {row['metric']}" if row["sd"] else f" % {row['metric']}"
+        size, seconds = f"{int(row['parameters']):,}", f"{float(row['seconds']):.0f} s"
+        lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} |")
+    st.markdown("\n".join(lines))
+    st.caption("Mean ± standard deviation over seeds, on test data. Training time on two cores.")
+
+
+def icon() -> Any:
+    """A small network, two units, three, one, for the browser's tab; drawn here, since it is to work offline."""
+    from PIL import Image
+
+    picture = np.zeros((32, 32, 4), np.uint8)
+    for x, ys in ((4, (6, 19)), (13, (1, 13, 24)), (23, (13,))):
+        for y in ys:
+            picture[y : y + 7, x : x + 6] = (0x24, 0x61, 0x8A, 255)
+    return Image.fromarray(picture)
+
+
+def main() -> None:
+    st.set_page_config(page_title="modelzoo", page_icon=icon(), layout="wide")
+    st.html(STYLE)
+    tasks = [st.Page(page.file, title=page.title, icon=page.icon, url_path=page.address) for page in TASK_PAGES]
+    pages = [
+        st.Page(home, title="Home", icon=":material/home:", default=True),
+        *tasks,
+        st.Page("gallery/page.py", title="Models", icon=":material/view_list:", url_path="models"),
+    ]
+    st.navigation(pages, position="top").run()
+
+
+main()

@@ -1,0 +1,275 @@
+"""The application in a real browser: Chromium, led by Playwright.
+
+Skipped where there is no Chromium; in CI, which installs it, that is a failure instead.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from time import monotonic, sleep
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+PATIENCE = 30_000  # ms
+DESK, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+THREE = [(0.3, 0.26), (0.4, 0.19), (0.6, 0.2), (0.66, 0.32), (0.6, 0.43), (0.45, 0.49), (0.62, 0.53), (0.69, 0.66)]
+THREE += [(0.62, 0.79), (0.45, 0.83), (0.29, 0.76)]
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    if CHROMIUM is None:
+        if os.environ.get("CI_HAS_CHROMIUM"):
+            pytest.fail("CI installed Chromium, but it cannot be found")
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    sync = pytest.importorskip("playwright.sync_api", reason="playwright, of the group dev, is not installed")
+    with sync.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The address of a running application, that keeps its runs in a folder of its own."""
+    port, log = free_port(), tmp_path_factory.mktemp("server") / "log"
+    words = [sys.executable, "-m", "streamlit", "run", "apps/home.py", "--server.port", str(port)]
+    environment = os.environ | {
+        "PYTHONPATH": str(ROOT),
+        "ZOO_RUNS": str(tmp_path_factory.mktemp("runs")),
+        "ZOO_DATA": "sample",
+    }
+    with open(log, "wb") as file:
+        process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        try:
+            wait_until_healthy(process, port, log)
+            yield f"http://localhost:{port}"
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def wait_until_healthy(process, port, log):
+    end = monotonic() + 90
+    while monotonic() < end and process.poll() is None:
+        try:
+            with urllib.request.urlopen(f"http://localhost:{port}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except OSError:
+            sleep(0.3)
+    pytest.fail(f"the server did not start: {log.read_text('utf-8')}")
+
+
+@pytest.fixture
+def visit(browser, server):
+    """visit(address, size, dark) → a page that was opened; afterwards nothing may have been asked of other hosts."""
+    contexts, strangers = [], []
+
+    def open_page(address="", size=DESK, dark=False):
+        context = browser.new_context(viewport=size, color_scheme="dark" if dark else "light")
+        context.set_default_timeout(PATIENCE)
+        contexts.append(context)
+        page = context.new_page()
+        page.on("request", lambda request: strangers.append(request.url) if is_strange(request.url, server) else None)
+        page.goto(f"{server}/{address}")
+        page.wait_for_selector("h1")
+        wait_until_still(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert strangers == []
+
+
+def is_strange(url, server):
+    return not url.startswith((server, server.replace("http", "ws"), "data:", "blob:"))
+
+
+def wait_until_still(page):
+    """Until the server has nothing more to send."""
+    page.wait_for_timeout(300)
+    page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
+    page.wait_for_timeout(200)
+
+
+def stroke(page, points, lift=True):
+    box = page.locator("canvas[role=img]").bounding_box()
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in points]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place, steps=4)
+    if lift:
+        page.mouse.up()
+
+
+def reads(page, words):
+    page.wait_for_function(
+        "words => document.querySelector('[data-testid=stMetricValue]')?.innerText.trim() === words", arg=words
+    )
+
+
+def test_a_drawn_three_is_read_while_it_is_drawn_and_undone(visit):
+    page = visit("digits")
+    reads(page, "–")
+    stroke(page, THREE, lift=False)
+    reads(page, "3")  # the pen is still down
+    page.mouse.up()
+    page.get_by_text("→ ReLU").first.wait_for()
+    page.get_by_role("button", name="Undo").click()
+    reads(page, "–")
+
+
+def test_the_drawing_stays_when_the_source_is_changed_and_is_cleared(visit):
+    page = visit("digits")
+    stroke(page, THREE)
+    reads(page, "3")
+    page.get_by_role("radio", name="Examples").or_(page.get_by_role("button", name="Examples")).first.click()
+    reads(page, "–")
+    page.get_by_role("radio", name="Draw").or_(page.get_by_role("button", name="Draw")).first.click()
+    reads(page, "3")
+    page.get_by_role("button", name="Clear").click()
+    reads(page, "–")
+
+
+def test_the_pad_is_drawn_on_with_the_keyboard(visit):
+    page = visit("digits")
+    page.locator("canvas[role=img]").focus()
+    for key in [*["ArrowUp"] * 8, " ", *["ArrowDown"] * 16, " "]:
+        page.keyboard.press(key)
+    reads(page, "1")
+
+
+def test_a_finger_draws(browser, server):
+    context = browser.new_context(viewport=PHONE, has_touch=True)
+    page = context.new_page()
+    page.goto(f"{server}/digits")
+    canvas = page.locator("canvas[role=img]")
+    canvas.wait_for(timeout=PATIENCE)
+    wait_until_still(page)
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    session = context.new_cdp_session(page)
+    points = [(0.5, 0.15 + 0.05 * i) for i in range(15)]
+    for i, (x, y) in enumerate(points):
+        touch = {"x": box["x"] + x * box["width"], "y": box["y"] + y * box["height"]}
+        session.send("Input.dispatchTouchEvent", {"type": "touchMove" if i else "touchStart", "touchPoints": [touch]})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    reads(page, "1")
+    context.close()
+
+
+def test_a_bad_upload_gets_a_sentence(visit):
+    page = visit("digits")
+    page.get_by_role("radio", name="Upload").or_(page.get_by_role("button", name="Upload")).first.click()
+    page.locator("input[type=file]").set_input_files(
+        {"name": "digit.png", "mimeType": "image/png", "buffer": b"\x89PNG no"}
+    )
+    page.get_by_text("is not a whole image").wait_for()
+    assert str(ROOT) not in page.content()
+
+
+def test_a_click_on_the_confusion_matrix_opens_the_digits_of_the_cell(visit):
+    page = visit("digits")
+    chart = page.locator("[data-testid=stVegaLiteChart]").last
+    chart.scroll_into_view_if_needed()
+    figures = chart.locator("svg, canvas").first
+    figures.wait_for()
+    before = page.locator("[data-testid=stSelectbox]").last.inner_text()
+    options = page.locator("[data-testid=stSelectbox]").last
+    options.locator("input").click()
+    first = page.locator("[role=option]").nth(1).inner_text()
+    page.locator("[role=option]").nth(1).click()
+    page.get_by_text(first.split(" (")[0].replace(" read as ", " → ")).first.wait_for()
+    assert before != page.locator("[data-testid=stSelectbox]").last.inner_text()
+
+
+def test_from_the_zoo_to_a_card(visit):
+    page = visit()
+    address = page.get_by_role("link", name="mnist_lenet5").get_attribute("href")
+    page = visit(address)
+    page.get_by_role("heading", name="LeNet-5").wait_for()
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Weights").click()
+    assert download.value.suggested_filename == "mnist_lenet5.safetensors"
+
+
+ADDRESSES = ("", "digits", "models")
+
+
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_nothing_is_wider_than_a_phone(visit, address):
+    page = visit(address, PHONE)
+    if address == "digits":
+        stroke(page, THREE)
+        reads(page, "3")
+        wait_until_still(page)
+    wide = """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
+        .map((each) => each.scrollWidth - each.clientWidth)"""
+    assert page.evaluate(wide) == [0, 0]
+
+
+CONTRAST = """() => {
+  const channel = (v) => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+  const light = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b)
+  const parse = (text) => { const v = text.match(/[\\d.]+/g).map(Number); return [v.slice(0, 3), v[3] ?? 1] }
+  const over = (top, alpha, ground) => top.map((v, i) => alpha * v + (1 - alpha) * ground[i])
+  const poor = []
+  for (const element of document.querySelectorAll('[data-testid=stApp] *')) {
+    const words = [...element.childNodes].filter((n) => n.nodeType === 3 && n.data.trim()).map((n) => n.data.trim())
+    const box = element.getBoundingClientRect(), style = getComputedStyle(element)
+    if (!words.length || !box.width || style.visibility === 'hidden') continue
+    if (element.closest('svg, [disabled], style')) continue
+    if (element.closest('[data-testid=stIconMaterial]')) continue
+    const chain = []
+    for (let e = element; e; e = e.parentElement) chain.unshift(e)
+    let ground = [255, 255, 255], opacity = 1
+    for (const e of chain) {
+      const [colour, alpha] = parse(getComputedStyle(e).backgroundColor)
+      ground = over(colour, alpha, ground)
+      opacity *= Number(getComputedStyle(e).opacity)
+    }
+    const [colour, alpha] = parse(style.color)
+    const [a, b] = [light(over(colour, alpha * opacity, ground)), light(ground)].sort((p, q) => q - p)
+    const ratio = (a + 0.05) / (b + 0.05)
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)}: ${words[0].slice(0, 40)}`)
+  }
+  return poor
+}"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("address", ADDRESSES)
+def test_text_stands_out_from_its_ground(visit, address, dark):
+    page = visit(address, dark=dark)
+    assert page.evaluate(CONTRAST) == []
+
+
+def test_every_control_of_the_digits_is_reached_by_tab(visit):
+    page = visit("digits")
+    seen = set()
+    for _ in range(40):
+        page.keyboard.press("Tab")
+        seen.add(
+            page.evaluate(
+                """() => { let e = document.activeElement
+                while (e?.shadowRoot?.activeElement) e = e.shadowRoot.activeElement
+                return e?.getAttribute('aria-label') || e?.innerText?.trim() || e?.type || '' }"""
+            ).split(".")[0]
+        )
+    wanted = {"Home", "Models", "Drawing pad", "Undo", "Clear", "Width of the pen"}
+    assert wanted <= seen, wanted - seen

@@ -1,0 +1,149 @@
+"""Every page of the application, run without a browser: with the shipped weights, and with none."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("streamlit", reason="streamlit, of the extra apps, is not installed")
+
+from streamlit.testing.v1 import AppTest
+
+import apps.predictor
+import apps.serving
+from apps.mnist.pad import A_THREE
+from apps.mnist.task import MNIST
+
+HOME = str(Path(__file__).parents[1] / "apps" / "home.py")
+PAGES = ("mnist/page.py", "gallery/page.py")
+SECONDS = 60
+
+
+@pytest.fixture(autouse=True)
+def fresh():
+    apps.serving.served.cache_clear()
+    yield
+    apps.serving.served.cache_clear()
+
+
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch):
+    for module in (apps.predictor, apps.serving):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
+
+
+def opened(page=None, **state):
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    for name, value in state.items():
+        app.session_state[name] = value
+    app.run()
+    if page:
+        app.switch_page(page).run()
+    assert not app.exception
+    return app
+
+
+def texts(app):
+    return " ".join(str(each.value) for kind in ("markdown", "caption", "info", "error") for each in app.get(kind))
+
+
+def test_home_shows_the_tasks_with_an_example_and_the_zoo():
+    app = opened()
+    assert [each.value for each in app.metric] == ["3"]
+    for name in MNIST.entries:
+        assert f"[mnist_{name}](models?card=mnist_{name})" in texts(app) or name not in apps.serving.shipped(MNIST)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_opens(page):
+    assert opened(page).title
+
+
+@pytest.mark.usefixtures("no_weights")
+@pytest.mark.parametrize("page", [None, *PAGES])
+def test_a_page_without_weights_opens_and_says_so(page):
+    app = opened(page)
+    assert not app.metric
+    if page != "gallery/page.py":
+        assert "weights" in texts(app) or "Train one" in texts(app)
+
+
+def test_a_drawn_three_is_read_and_its_layers_are_shown():
+    app = opened("mnist/page.py", digits_pad={"strokes": A_THREE})
+    assert app.metric[0].value == "3"
+    assert "sure" in texts(app)
+    assert "→ ReLU" in texts(app)
+
+
+@pytest.mark.parametrize("view", ["Which pixels matter", "Models side by side"])
+def test_the_other_views_open(view):
+    app = opened("mnist/page.py", digits_pad={"strokes": A_THREE}, digits_view=view)
+    assert ("backpropagation" if "pixels" in view else "every network") in texts(app)
+
+
+def test_every_network_can_be_chosen():
+    for name in apps.serving.shipped(MNIST):
+        app = opened("mnist/page.py", digits_pad={"strokes": A_THREE}, digits_model=name, digits_every=True)
+        assert app.metric[0].value == "3", name
+
+
+def test_a_blank_pad_asks_for_a_digit():
+    app = opened("mnist/page.py")
+    assert app.metric[0].value == "–"
+    assert "Draw, upload or choose" in texts(app)
+
+
+@pytest.mark.parametrize("strokes", ["x", [[1, 2]], [["a", 1, 2]], [[70, float("nan"), 3]], [[70, 1, 2]] * 201])
+def test_a_damaged_drawing_gets_a_sentence(strokes):
+    app = opened("mnist/page.py", digits_pad={"strokes": strokes})
+    assert "clear the pad" in app.error[0].value
+
+
+def test_an_uploaded_picture_is_read_and_a_bad_one_gets_a_sentence():
+    from io import BytesIO
+
+    from apps.mnist.pad import draw
+
+    file = BytesIO()
+    draw(A_THREE).save(file, "PNG")
+    app = opened("mnist/page.py", digits_way="Upload")
+    app.file_uploader[0].set_value(("three.png", file.getvalue(), "image/png")).run()
+    assert app.metric[0].value == "3"
+    app.file_uploader[0].set_value(("three.png", b"not a picture", "image/png")).run()
+    assert not app.exception
+    assert "is not a whole image" in app.error[0].value
+
+
+def test_an_example_is_read():
+    app = opened("mnist/page.py", digits_way="Examples", digits_examples={"chosen": 0})
+    assert app.metric[0].value == "0"
+
+
+def test_a_cell_of_the_confusion_matrix_opens_its_digits():
+    app = opened("mnist/page.py")
+    box = next(each for each in app.selectbox if each.label == "Misread digits")
+    assert len(box.options) > 10
+    box.set_value(box.options[1]).run()
+    assert not app.exception
+
+
+def test_the_card_and_the_weights_of_a_model_can_be_had():
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    app.query_params["card"] = "mnist_lenet5"
+    app.run().switch_page("gallery/page.py").run()
+    assert not app.exception
+    assert "LeNet-5" in texts(app)
+    assert "mnist_lenet5.safetensors" in apps.serving.files("mnist_lenet5")
+
+
+@pytest.mark.parametrize("name", ["../../pyproject", "", "mnist_cnn/../mnist_cnn"])
+def test_no_other_file_than_those_of_the_zoo_can_be_had(name):
+    assert apps.serving.card(name) is None
+    assert not apps.serving.files(name)
+
+
+def test_models_are_filtered():
+    app = opened("gallery/page.py")
+    app.select_slider[0].set_value(7850).run()
+    assert list(app.dataframe[0].value["name"]) == ["mnist_softmax_regression"]
+    assert np.isclose(app.dataframe[0].value["mean"].iloc[0], 0.9274)
