@@ -47,10 +47,12 @@ def test_the_gradients_of_the_predictor_are_its_derivatives():
     model = build("region_predictor", {"words": 200, "features": 4}, rng=np.random.default_rng(0))
     for parameter in model.parameters():
         parameter.value = parameter.value.astype(np.float64)
-    examples, loss = RegionExamples(TEXTS, 200, stride=2), AroundLoss()
-    x, t, _ = examples.take(np.arange(10, 30), 0, Context())
+    texts = Ragged.of([np.random.default_rng(1).integers(60, 200, 80)])
+    x, t, _ = RegionExamples(texts, 200).take(np.arange(20), 0, Context())
+    loss = AroundLoss()
     grads = Gradients(model.trainable())
     ctx = Context(True, grads, dtype=np.float64)
+    ctx.needs_dx = False
     grads.start()
     _, dy = loss(model.forward(x, ctx), t, 1.0, Context(dtype=np.float64))
     model.backward(dy, ctx)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from dataclasses import replace
 
 import numpy as np
@@ -23,13 +22,14 @@ STRIDE = 4  # words from one region to the next
 
 
 class RegionExamples(Examples):
-    """Regions of texts, every fourth word being the middle of one: x (N, 15) ids, t (N, 10) the words around.
+    """Regions of texts: x (N, 15) ids, t (N, 10) the words around. Every fourth word is the middle of one, and in each
+    epoch the next.
 
     Ids from `vocabulary` up are unknown; unknown and very frequent words are not predicted.
     """
 
     def __init__(self, texts: Ragged, vocabulary: int, stride: int = STRIDE) -> None:
-        gap = WIDTH // 2 + AROUND // 2  # between texts, so that no region sees two
+        gap = WIDTH // 2 + AROUND // 2 + STRIDE  # between texts, so that no region sees two
         lengths = texts.lengths
         starts = texts.offsets[:-1] + gap * np.arange(1, len(texts) + 1)
         self.flat = np.zeros(len(texts.values) + gap * (len(texts) + 1), np.int32)
@@ -45,11 +45,6 @@ class RegionExamples(Examples):
         around = x[:, WIDTH:]
         around[around < COMMON + 2] = 0
         return x, around, None
-
-    def part(self, rows: Array) -> RegionExamples:
-        some = copy(self)
-        some.x, some.t = self.x[rows], self.t[rows]
-        return some
 
     def fingerprint(self) -> str:
         return Examples(self.flat, self.flat).fingerprint()
