@@ -94,3 +94,50 @@ def selected(event: Any) -> tuple[str, str] | None:
     """(true, read) of the cell that was clicked in a confusion matrix, if any"""
     chosen = (event or {}).get("selection", {}).get("cell") or []
     return (str(chosen[0]["true"]), str(chosen[0]["read"])) if chosen else None
+
+
+def learning(lines: Sequence[Mapping[str, Any]], value: str, palette: Palette) -> Layered:
+    """Curves of some runs: {run, what: training or held out, step, and the value}; a colour a run, dots for held out"""
+    table = pd.DataFrame([line for line in lines if line.get(value) is not None])
+    if table.empty:
+        table = pd.DataFrame(columns=["run", "what", "step", value])
+    scale = alt.Scale(type="log") if value == "loss" else alt.Scale(zero=False)
+    base = alt.Chart(table).encode(
+        x=alt.X("step:Q", title="step", axis=_scaled(palette)),
+        y=alt.Y(f"{value}:Q", title=value, scale=scale, axis=_scaled(palette)),
+        color=alt.Color("run:N", title=None, legend=alt.Legend(orient="bottom", columns=1, labelColor=palette.text)),
+        tooltip=["run:N", "what:N", "step:Q", alt.Tooltip(f"{value}:Q", format=".4g")],
+    )
+    trained = base.transform_filter("datum.what == 'training'").mark_line(strokeWidth=1.8)
+    held = base.transform_filter("datum.what == 'held out'").mark_point(size=26, filled=True)
+    return alt.layer(trained, held).properties(height=300)
+
+
+def gradient_flow(history: Sequence[Mapping[str, Any]], palette: Palette) -> alt.Chart:
+    """A line a layer: the root mean square of its gradient after each epoch"""
+    rows = [
+        (line["epoch"] + 1, place, each["name"], max(each["gradient"] or 0.0, 1e-12))
+        for line in history
+        for place, each in enumerate(line["layers"])
+    ]
+    table = pd.DataFrame(rows, columns=["epoch", "place", "layer", "gradient"])
+    shades = alt.Scale(range=[palette.text, palette.for_, palette.soft])
+    chart: alt.Chart = (
+        alt.Chart(table)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("epoch:Q", axis=_scaled(palette, tickMinStep=1, format="d")),
+            y=alt.Y("gradient:Q", scale=alt.Scale(type="log"), axis=_scaled(palette, format=".0e")),
+            detail="layer:N",
+            color=alt.Color("place:Q", scale=shades, legend=None),
+            tooltip=["layer:N", "epoch:Q", alt.Tooltip("gradient:Q", format=".2e")],
+        )
+        .properties(height=240)
+    )
+    return chart
+
+
+def _scaled(palette: Palette, **more: Any) -> alt.Axis:
+    """An axis of numbers."""
+    plain: dict[str, Any] = {"labelColor": palette.text, "titleColor": palette.text, "titleFontWeight": "normal"}
+    return alt.Axis(**plain | {"tickCount": 5} | more)

@@ -66,6 +66,7 @@ STYLE = """<style>
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *, [data-testid="stImageCaption"] {
   color: inherit; opacity: 0.95; /* the theme's captions are too pale to be read by all */
 }
+[data-testid="stMarkdownContainer"] table { display: block; max-width: 100%; overflow-x: auto; border: none; }
 </style>"""
 
 
@@ -117,6 +118,8 @@ def main() -> None:
     pages = [
         st.Page(home, title="Home", icon=":material/home:", default=True),
         *tasks,
+        st.Page("train/page.py", title="Train", icon=":material/model_training:", url_path="train"),
+        st.Page("lessons/page.py", title="Lessons", icon=":material/school:", url_path="lessons"),
         st.Page("gallery/page.py", title="Models", icon=":material/view_list:", url_path="models"),
     ]
     st.navigation(pages, position="top").run()

@@ -6,9 +6,12 @@ import csv
 from collections.abc import Mapping
 from functools import lru_cache
 
+from apps.errors import InputError
 from apps.predictor import Predictor, open_predictor
+from apps.run import Run
 from apps.task import Task
 from apps.tasks import TASKS
+from core import CheckpointError
 from models import CARDS, RESULTS, WEIGHTS
 
 
@@ -22,6 +25,19 @@ def shipped(task: Task) -> tuple[str, ...]:
 def served(task: str, model: str) -> Predictor:
     """The predictor of a shipped model. Raises as open_predictor."""
     return open_predictor(TASKS[task], model=model)
+
+
+def own(task: str, run: Run) -> Predictor:
+    """The predictor of a visitor's own run. Raises InputError where it has left no model yet."""
+    try:
+        return _own(task, run, (run.folder / "model.json").stat().st_mtime_ns)
+    except (CheckpointError, OSError):
+        raise InputError("This training has left no network for this task yet, or is gone.") from None
+
+
+@lru_cache(maxsize=8)
+def _own(task: str, run: Run, written: int) -> Predictor:
+    return open_predictor(TASKS[task], run=run.folder)
 
 
 def results() -> list[dict[str, str]]:

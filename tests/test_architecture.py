@@ -66,8 +66,9 @@ def needless_dependencies(path: Path, tree: ast.Module) -> Iterator[str]:
 
 
 def streamlit_outside_pages(path: Path, tree: ast.Module) -> Iterator[str]:
-    served = path.parts[0] == "apps" and path.name in SERVES_PAGES
-    if "streamlit" in roots(tree) and not served and path.parts[0] != "tests":
+    if path.parts[0] == "tests":
+        return
+    if "streamlit" in roots(tree) and not (path.parts[0] == "apps" and path.name in SERVES_PAGES):
         yield "imports streamlit"
 
 

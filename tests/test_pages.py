@@ -15,7 +15,7 @@ from apps.mnist.pad import A_THREE
 from apps.mnist.task import MNIST
 
 HOME = str(Path(__file__).parents[1] / "apps" / "home.py")
-PAGES = ("mnist/page.py", "gallery/page.py")
+PAGES = ("mnist/page.py", "train/page.py", "lessons/page.py", "gallery/page.py")
 SECONDS = 60
 
 
@@ -64,7 +64,7 @@ def test_a_page_opens(page):
 def test_a_page_without_weights_opens_and_says_so(page):
     app = opened(page)
     assert not app.metric
-    if page != "gallery/page.py":
+    if page in (None, "mnist/page.py"):
         assert "weights" in texts(app) or "Train one" in texts(app)
 
 
@@ -83,7 +83,8 @@ def test_the_other_views_open(view):
 
 def test_every_network_can_be_chosen():
     for name in apps.serving.shipped(MNIST):
-        app = opened("mnist/page.py", digits_pad={"strokes": A_THREE}, digits_model=name, digits_every=True)
+        app = opened("mnist/page.py", digits_pad={"strokes": A_THREE}, digits_every=True)
+        app.selectbox[0].set_value(name).run()
         assert app.metric[0].value == "3", name
 
 
@@ -140,6 +141,22 @@ def test_the_card_and_the_weights_of_a_model_can_be_had():
 def test_no_other_file_than_those_of_the_zoo_can_be_had(name):
     assert apps.serving.card(name) is None
     assert not apps.serving.files(name)
+
+
+def test_a_training_is_asked_for_and_an_old_address_gets_a_sentence(tmp_path, monkeypatch):
+    from apps import jobs
+
+    monkeypatch.setenv("ZOO_RUNS", str(tmp_path))
+    monkeypatch.setattr(jobs, "ensure_trainer", lambda: None)
+    app = opened("train/page.py")
+    next(each for each in app.button if each.label == "Start").click().run()
+    assert not app.exception
+    (job,) = jobs.all_jobs()
+    assert app.query_params["runs"] == [job.name]
+    assert "waiting" in texts(app)
+    app.query_params["runs"] = "x" * 22
+    app.run()
+    assert "expired" in app.warning[0].value
 
 
 def test_models_are_filtered():

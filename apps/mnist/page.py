@@ -10,6 +10,7 @@ import streamlit as st
 from apps import charts
 from apps.errors import InputError
 from apps.explain import Activation, activations, saliency, stages
+from apps.jobs import find
 from apps.mnist.examples import examples
 from apps.mnist.image import FORMATS, MAX_BYTES, encode, open_image
 from apps.mnist.misread import Misread, read_misread
@@ -17,10 +18,12 @@ from apps.mnist.pad import GALLERY_CSS, GALLERY_HTML, GALLERY_JS, PAD_CSS, PAD_H
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, Palette, address, of_activations, percent, shades, signed
 from apps.predictor import Predictor
-from apps.serving import served, shipped
+from apps.serving import own, served, shipped
 from core import Array, CheckpointError
 
 SEE, PIXELS, MODELS = "What each layer makes of it", "Which pixels matter", "Models side by side"
+
+OWN = "run:"  # begins the name of a network that the visitor trained
 
 
 @st.cache_resource
@@ -41,8 +44,27 @@ def page() -> None:
         st.info("No trained network for digits is here yet. Train one: `python scripts/train_mnist.py`")
         return
     palette = DARK if st.context.theme.type == "dark" else LIGHT
-    read(names, palette)
+    read(names + own_runs(), palette)
     mistakes(names, palette)
+
+
+def own_runs() -> tuple[str, ...]:
+    """The visitor's finished training, where the page's address names one."""
+    try:
+        job = find(name) if (name := st.query_params.get("run")) else None
+    except InputError as error:
+        st.warning(str(error))
+        return ()
+    return (f"{OWN}{job.name}",) if job and (job.run.folder / "model.json").is_file() else ()
+
+
+def predictor_of(name: str) -> Predictor:
+    """A shipped model, or the visitor's own. Raises InputError, CheckpointError."""
+    return own(MNIST.name, find(name.removeprefix(OWN)).run) if name.startswith(OWN) else served(MNIST.name, name)
+
+
+def called(name: str) -> str:
+    return f"your training ({find(name.removeprefix(OWN)).order.title})" if name.startswith(OWN) else name
 
 
 @st.fragment
@@ -50,9 +72,10 @@ def read(names: tuple[str, ...], palette: Palette) -> None:
     """The picture, the answer, and what is behind it: drawn anew while a stroke is drawn."""
     left, right = st.columns([1, 1.15], gap="large")
     reading = right.container()
-    name = right.selectbox("Network", names, key="digits_model")
+    first = len(names) - 1 if names[-1].startswith(OWN) else 0
+    name = right.selectbox("Network", names, index=first, format_func=called)
     try:
-        predictor = served(MNIST.name, name)
+        predictor = predictor_of(name)
         with left:
             picture = ask(palette)
         x = None if picture is None else encode(picture)[np.newaxis]
@@ -119,7 +142,7 @@ def show_answer(predictor: Predictor, x: Array | None, answer: dict[str, Any] | 
     blank = x is None or answer is None
     p = dict.fromkeys(predictor.labels, 0.0) if answer is None else answer["probabilities"]
     row = st.container(horizontal=True, vertical_alignment="center", gap="medium")
-    words, seen = row.container(width=210), row.container(width="content")
+    words, seen = row.container(width=230), row.container(width="content")
     with words:
         nearest = max(p, key=lambda label: p[label])
         if blank or answer is None:
@@ -209,7 +232,7 @@ def show_pixels(predictor: Predictor, x: Array, answer: dict[str, Any], palette:
 
 
 def show_models(names: tuple[str, ...], picture: Any, palette: Palette) -> None:
-    answers = {name: served(MNIST.name, name)(picture) for name in names}
+    answers = {called(name): predictor_of(name)(picture) for name in names}
     verdicts = {f"{name}: {each['label']}": each["probabilities"] for name, each in answers.items()}
     st.altair_chart(
         charts.answers_side_by_side(verdicts, palette),

@@ -1,0 +1,156 @@
+"""Trainings that pages ask for: the queue, the process, stopping and going on, what is told, what expires."""
+
+import json
+import os
+import subprocess
+import sys
+from time import monotonic, sleep
+
+import pytest
+
+from apps import jobs, trainer
+from apps.errors import InputError
+from apps.jobs import Job, Order
+from apps.lessons import LESSONS
+from apps.mnist.task import MNIST
+from apps.training import choose
+
+SMALL = Order("mnist", "softmax_regression", "sample", "mnist", "small", {"epochs": 3, "lr": 0.01})
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("ZOO_RUNS", str(tmp_path / "jobs"))
+
+
+@pytest.fixture
+def queue_only(monkeypatch):
+    """Nobody trains but the test."""
+    monkeypatch.setattr(jobs, "ensure_trainer", lambda: None)
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_a_job_is_trained_told_and_examined():
+    job = jobs.submit(SMALL)
+    assert job.status()["state"] == "waiting"
+    trainer.main(jobs.folder())
+    status = job.status()
+    assert status["state"] == "finished"
+    assert status["metrics"]["accuracy"] > 0.8
+    assert len(job.history()) == 3
+    assert job.live()[0]["step"] == 1
+    assert job.live()[-1]["loss"] < job.live()[0]["loss"]
+    assert job.findings() == []
+    assert {line["what"] for line in jobs.curves([job])} == {"training", "held out"}
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_a_stopped_job_goes_on_to_the_same_bits(monkeypatch):
+    whole, cut = jobs.submit(SMALL), jobs.submit(SMALL)
+    asked = []
+
+    def is_to_stop(job):
+        asked.append(job)
+        return job.place == cut.place and len(asked) == 15
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "is_to_stop", property(is_to_stop))
+        trainer.work(whole)
+        asked.clear()
+        trainer.work(cut)
+    assert cut.status()["state"] == "stopped"
+    cut.resume()
+    trainer.main(jobs.folder())
+    assert cut.status()["state"] == "finished"
+    one, other = ((job.run.folder / "model.safetensors").read_bytes() for job in (whole, cut))
+    assert one == other
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_jobs_wait_in_order_and_a_waiting_one_can_leave():
+    first, second, third = (jobs.submit(SMALL) for _ in range(3))
+    assert [jobs.ahead(job) for job in (first, second, third)] == [0, 1, 2]
+    second.stop()
+    assert jobs.ahead(third) == 1
+    trainer.main(jobs.folder())
+    assert [job.status()["state"] for job in (first, second, third)] == ["finished", "stopped", "finished"]
+
+
+def test_a_process_of_its_own_trains_and_stops_when_told():
+    job = jobs.submit(Order("mnist", "mlp", "sample", "mnist", "long", {"epochs": 500}))
+    wait_for(job, "training")
+    assert jobs.is_training()
+    job.stop()
+    wait_for(job, "stopped")
+    assert job.run.state.is_file()
+
+
+def wait_for(job, state, seconds=120):
+    end = monotonic() + seconds
+    while job.status()["state"] != state:
+        assert monotonic() < end, job.status()
+        assert job.status()["state"] != "failed", job.status()
+        sleep(0.1)
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_a_second_trainer_leaves_the_work_to_the_first():
+    job = jobs.submit(SMALL)
+    with jobs.Run(jobs.folder()).locked():
+        words = [sys.executable, "-m", "apps.trainer", str(jobs.folder())]
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+        assert subprocess.run(words, env=environment, timeout=120, check=False).returncode == 0
+    assert job.status()["state"] == "waiting"
+
+
+@pytest.mark.usefixtures("queue_only")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"model": "mlp", "recipe": {"lr": 1e20, "optimizer": "sgd", "schedule": "constant", "epochs": 2}},
+            "not finite",
+        ),
+        ({"recipe": {"optimizer": "none"}}, "optimizer is one of"),
+        ({"model": "none"}, "There is no model"),
+        ({"task": "none"}, "There is no task"),
+        ({"arguments": {"colour": 3}}, "broke off"),
+    ],
+)
+def test_what_cannot_be_trained_says_why_and_the_next_one_is_trained(change, said):
+    bad = jobs.submit(Order(**{**vars(SMALL), **change}))
+    good = jobs.submit(SMALL)
+    trainer.main(jobs.folder())
+    assert bad.status()["state"] == "failed"
+    assert said in bad.status()["said"]
+    assert str(jobs.folder()) not in bad.status()["said"]
+    assert good.status()["state"] == "finished"
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_jobs_expire():
+    job = jobs.submit(SMALL)
+    content = json.loads((job.place / "order.json").read_text("utf-8"))
+    (job.place / "order.json").write_text(json.dumps(content | {"asked": content["asked"] - jobs.KEPT - 1}), "utf-8")
+    jobs.expire()
+    with pytest.raises(InputError, match="expired"):
+        jobs.find(job.name)
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_a_job_is_found_by_its_name_alone():
+    job = jobs.submit(SMALL)
+    assert jobs.find(job.name) == job
+    assert len(job.name) == 22
+    for name in ("", "..", "../x", job.name[:-1], "x" * 22, f"../jobs/{job.name}"):
+        with pytest.raises(InputError):
+            jobs.find(name)
+
+
+@pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.title)
+def test_a_lesson_is_made_of_trainings_that_can_begin(lesson):
+    assert len({trial.title for trial in lesson.trials}) > 1
+    for order in lesson.orders():
+        plan = trainer.make_plan(order)
+        assert plan.build()
+        choose(MNIST, order.model, order.recipe)
