@@ -44,6 +44,8 @@ class Predictor:
         try:
             if task.load_encoder is not None:
                 self.encoder = task.load_encoder(self.facts.get("encoder"))
+                if not self.encoder.sizes().items() <= self.facts["arguments"].items():
+                    raise ValueError(f"its encoder has other sizes, {self.encoder.sizes()}")
             z = self.logits(np.zeros((1, *task.shape), np.float32) if self.encoder is None else self.encoder([""]))
         except ValueError as error:
             raise CheckpointError(f"{stem}.json: the model is not one for {task.name}: {error}") from None

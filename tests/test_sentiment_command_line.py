@@ -95,7 +95,8 @@ def test_a_csv_is_answered_row_by_row(run, capsys):
 @pytest.mark.parametrize("model", ["ngram_linear", "ngram_bag", "text_cnn"])
 def test_topics_of_a_csv_are_learned(capsys, model):
     flags = ["--csv", news("news.csv"), "--text", "story", "--label", "topic"]
-    assert command_line.train(SENTIMENT, [*flags, "--model", model, "--out", "run", "--json"]) == 0
+    quick = ["--epochs", "12", "--batch-size", "8", "--lanes", "1", "--out", "run", "--json"]
+    assert command_line.train(SENTIMENT, [*flags, "--model", model, *quick]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["dataset"] == "news.csv"
     assert told["metrics"]["accuracy"] == 1
@@ -140,7 +141,7 @@ def test_runs_are_blended(run, capsys):
         ),
         (
             ["--csv", "lonely.csv", "--text", "story", "--label", "topic"],
-            "label 'x' occurs once in lonely.csv, in row 5",
+            "label 'x' occurs once in lonely.csv, in row 8",
         ),
         (["--data", "sample", "--unlabelled", "1"], "ngram_linear has no vectors of words"),
         (["--data", "sample", "--unlabelled", "-1"], "unlabelled is a whole number from 0"),
@@ -150,8 +151,8 @@ def test_runs_are_blended(run, capsys):
 )
 def test_a_wrong_turn_in_training_is_one_sentence(capsys, flags, message):
     news("news.csv", 9)
-    with open(news("lonely.csv", 3), "a") as file:
-        file.write("3,alone,x\n")
+    with open(news("lonely.csv", 6), "a") as file:
+        file.write("6,alone,x\n")
     assert command_line.train(SENTIMENT, flags) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
 
