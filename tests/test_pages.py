@@ -152,7 +152,7 @@ def test_a_training_is_asked_for_and_an_old_address_gets_a_sentence(tmp_path, mo
     next(each for each in app.button if each.label == "Start").click().run()
     assert not app.exception
     (job,) = jobs.all_jobs()
-    assert app.query_params["runs"] == [job.name]
+    assert app.query_params["runs"] == job.name
     assert "waiting" in texts(app)
     app.query_params["runs"] = "x" * 22
     app.run()
