@@ -105,12 +105,12 @@ def learning(lines: Sequence[Mapping[str, Any]], value: str, palette: Palette) -
     base = alt.Chart(table).encode(
         x=alt.X("step:Q", title="step", axis=_scaled(palette)),
         y=alt.Y(f"{value}:Q", title=value, scale=scale, axis=_scaled(palette)),
-        color=alt.Color("run:N", title=None, legend=alt.Legend(orient="bottom", columns=1, labelColor=palette.text)),
+        color=alt.Color("run:N", title=None, legend=alt.Legend(orient="bottom", columns=3, labelColor=palette.text)),
         tooltip=["run:N", "what:N", "step:Q", alt.Tooltip(f"{value}:Q", format=".4g")],
     )
     trained = base.transform_filter("datum.what == 'training'").mark_line(strokeWidth=1.8)
     held = base.transform_filter("datum.what == 'held out'").mark_point(size=26, filled=True)
-    return alt.layer(trained, held).properties(height=300)
+    return alt.layer(trained, held).properties(height=360)
 
 
 def gradient_flow(history: Sequence[Mapping[str, Any]], palette: Palette) -> alt.Chart:

@@ -63,7 +63,7 @@ def ask(jobs: list[Job]) -> None:
     recipe |= {"validation": held, "weight_decay": decay, "augment": augment}
     if dropout != best.dropout:
         recipe["dropout"] = dropout
-    if st.button("Start", type="primary", icon=":material/play_arrow:"):
+    if st.button("Start", icon=":material/play_arrow:"):
         try:
             title = f"{model}, {optimizer} {lr:g}"
             job = submit(Order(task.name, model, data, task.datasets[0], title, recipe))
@@ -99,8 +99,8 @@ def show(names: list[str], was_active: bool) -> None:
     states = [job.status()["state"] for job in jobs]
     if "waiting" in states:
         ensure_trainer()
-    if was_active and not any(state in ACTIVE for state in states):
-        st.rerun()
+    if was_active != any(state in ACTIVE for state in states):
+        st.rerun()  # from now on, or no longer, every second
 
 
 def show_job(number: int, job: Job, palette: Any) -> None:
@@ -113,10 +113,8 @@ def show_job(number: int, job: Job, palette: Any) -> None:
     row = st.container(horizontal=True)
     if state in ACTIVE:
         row.button("Stop", key=f"stop {job.name}", icon=":material/stop:", on_click=job.stop)
-    if state in ("stopped", "interrupted") and row.button(
-        "Resume", key=f"resume {job.name}", icon=":material/play_arrow:", on_click=job.resume
-    ):
-        st.rerun()
+    if state in ("stopped", "interrupted"):
+        row.button("Resume", key=f"resume {job.name}", icon=":material/play_arrow:", on_click=job.resume)
     model = job.run.folder / "model.safetensors"
     if state == "finished" and model.is_file():
         row.download_button("Weights", model.read_bytes(), "model.safetensors", key=f"w {job.name}", on_click="ignore")
