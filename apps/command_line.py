@@ -15,7 +15,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -24,24 +24,31 @@ import core
 from apps.curves import draw_curves
 from apps.ensemble import join
 from apps.errors import InputError
-from apps.predictor import open_predictor
+from apps.predictor import Predictor, open_predictor
 from apps.progress import Progress, notice, report
 from apps.run import Run, next_run, read_description
 from apps.task import Recipe, Task, TaskData
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, describe, enough_epochs, saved_recipe
+from apps.training import Plan, Result, choose, describe, enough_epochs, prepare, saved_recipe
 from apps.training import train as training
-from core import CheckpointError, NonFiniteLoss, write_atomically
+from core import CheckpointError, NonFiniteLoss, load_arrays, write_atomically
 from models import CARDS, RESULTS, WEIGHTS
 
 EXTRAS = {"datasets", "huggingface_hub", "matplotlib", "PIL", "rich", "sklearn", "streamlit", "tokenizers", "pyarrow"}
 
 
 def command(
-    main: Callable[[argparse.Namespace], int], parser: argparse.ArgumentParser, argv: Sequence[str] | None
+    main: Callable[[argparse.Namespace], int],
+    parser: argparse.ArgumentParser,
+    argv: Sequence[str] | None,
+    *,
+    intermixed: bool = False,
 ) -> int:
-    """Run a command; what a person can mend becomes one sentence and status 2."""
-    arguments = parser.parse_args(argv)
+    """Run a command; what a person can mend becomes one sentence and status 2.
+
+    intermixed: flags may stand before inputs of which there may be none.
+    """
+    arguments = parser.parse_intermixed_args(argv) if intermixed else parser.parse_args(argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name or a sign that the terminal cannot show
@@ -80,6 +87,12 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--model", metavar="NAME", help=f"one of {', '.join(task.entries)} (default: {task.model})")
     _add_data(parser, task.datasets, task.datasets[0])
+    if task.load_csv is not None:
+        _add_csv(parser, "a data set of your own: any texts, any labels", label=True)
+    if task.blend is not None:
+        parser.add_argument(
+            "--parts", type=Path, nargs="+", metavar="DIR", help="the runs that --model blend puts together"
+        )
     told = field_help()
     for field in fields(Recipe):
         default = getattr(task.entries[task.model].recipe, field.name)
@@ -127,18 +140,24 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
         chosen, given = _as_begun(Run(arguments.out), chosen, given)
     elif arguments.out is not None:
         Run(arguments.out).check_free()
-    name, sizes, recipe = choose(task, chosen["model"], given)  # what is wrong is told before data are loaded
-    dataset = chosen["dataset"] or task.datasets[0]
-    data = _load(task, arguments.data, dataset)
+    # what is wrong is told before data are loaded
+    name, sizes, recipe = choose(task, chosen["model"], given, chosen["dataset"])
+    data, dataset = _load_any(task, arguments, chosen["dataset"] or task.datasets[0])
     if "epochs" not in given:
         recipe = enough_epochs(recipe, len(data.train))
     plan = Plan(task, data, dataset, name, sizes, recipe, chosen["start"] or "", chosen["frozen"] or 0)
+    plan = prepare(plan) if name != "blend" or task.blend is None else task.blend(plan, arguments.parts or [])
     layers = describe(plan, arguments.resume)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
     )
     notice(str(layers))
+    if recipe.unlabelled and not (arguments.resume and run.state.is_file()):
+        taught = _after_unlabelled(plan, run, arguments)
+        if taught is None:
+            return 130
+        plan = taught
     result = _watch(plan, run, arguments)
     if result is None:
         notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and --data as before.")
@@ -146,8 +165,21 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     draw_curves(run, run.read_history(plan.recipe.epochs), f"{task.name} {plan.model} on {data.name}")
     notice(f"{report(plan, result)}\n  trained in {result.seconds:.1f} s; the run is in {run.folder}")
     if arguments.json:
-        _print_json(_summary(plan.task, plan.model, data.name, result) | {"run": str(run.folder)})
+        _print_json(_summary(plan.task, plan.model, data, result) | {"run": str(run.folder)})
     return 0
+
+
+def _after_unlabelled(plan: Plan, run: Run, arguments: argparse.Namespace) -> Plan | None:
+    """The plan with what unlabelled examples taught, in a run of its own beside; None where Ctrl-C stopped it."""
+    assert plan.task.before is not None
+    before: Plan = plan.task.before(plan, arguments.data)
+    beside = Run(run.folder.with_name(f"{run.folder.name}-unlabelled"))
+    notice(f"First, {len(before.data.train):,} {before.task.unit} of {before.data.name}, kept in {beside.folder}.")
+    again = argparse.Namespace(**vars(arguments) | {"resume": beside.state.is_file()})
+    if _watch(before, beside, again) is None:
+        notice(f"Stopped; nothing is lost. Go on with the same command, and --out {run.folder}.")
+        return None
+    return replace(plan, taught=load_arrays(beside.folder / "model.safetensors")[0])
 
 
 def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Result | None:
@@ -195,9 +227,17 @@ def _interrupts() -> Iterator[list[int]]:
 
 def evaluate(argv: Sequence[str] | None = None) -> int:
     """scripts/evaluate.py"""
-    parser = argparse.ArgumentParser(description="Test a trained model on the test split of its data.")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["credit"]:  # tables have flags of their own
+        from apps.credit.command_line import evaluate as evaluate_credit
+
+        return evaluate_credit(argv[1:])
+    parser = argparse.ArgumentParser(
+        description="Test a trained model on the test split of its data. For tables: evaluate.py credit --help"
+    )
     _add_task_and_model(parser)
     _add_data(parser, sorted({name for task in TASKS.values() for name in task.datasets}), "the one it was trained on")
+    _add_csv(parser, "a data set of your own, as in training; its test rows are tested on", label=True)
     _add_json(parser)
     return command(_evaluate, parser, argv)
 
@@ -206,7 +246,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
-    data = _load(task, arguments.data, dataset)
+    data, dataset = _load_any(task, arguments, dataset)
     if data.labels != predictor.labels:
         raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
     began = perf_counter()
@@ -214,11 +254,24 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     seconds = perf_counter() - began
     plan = Plan(task, data, dataset, predictor.facts["model"], predictor.facts["arguments"], Recipe())
     if arguments.json:
-        summary = _summary(task, plan.model, data.name, result) | {"seconds": seconds}
+        summary = _summary(task, plan.model, data, result) | {"seconds": seconds}
         _print_json(summary | {"run": None if arguments.run is None else str(arguments.run)})
     else:
         print(report(plan, result))
     return 0
+
+
+def _load_any(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[TaskData, str]:
+    """(data, name of the data set), from a CSV where the flags name one."""
+    if vars(arguments).get("csv") is None:
+        if dataset == "csv":
+            raise InputError("The model was trained on a CSV of yours: give --csv FILE --text COLUMN --label COLUMN.")
+        return _load(task, arguments.data, dataset), dataset
+    if task.load_csv is None:
+        raise InputError(f"{task.name} has no data sets in CSV files: leave --csv out.")
+    if arguments.text is None or arguments.label is None:
+        raise InputError("--csv needs --text COLUMN and --label COLUMN: give the names of both.")
+    return task.load_csv(arguments.csv, arguments.text, arguments.label), "csv"
 
 
 def _load(task: Task, data: str | None, dataset: str) -> TaskData:
@@ -231,12 +284,12 @@ def _load(task: Task, data: str | None, dataset: str) -> TaskData:
     return loaded
 
 
-def _summary(task: Task, model: str, dataset: str, result: Result) -> dict[str, Any]:
+def _summary(task: Task, model: str, data: TaskData, result: Result) -> dict[str, Any]:
     return {
         "task": task.name,
         "model": model,
-        "dataset": dataset,
-        "split": "test",
+        "dataset": data.name,
+        "split": data.split,
         "examples": result.examples,
         "metrics": result.metrics,
         "seconds": result.seconds,
@@ -278,7 +331,7 @@ def _ensemble(arguments: argparse.Namespace) -> int:
     plan = Plan(task, data, "", facts["model"], facts["arguments"], Recipe())
     notice(f"{report(plan, result)}\n  the ensemble is in {run.folder}")
     if arguments.json:
-        _print_json(_summary(task, plan.model, data.name, result) | {"run": str(run.folder)})
+        _print_json(_summary(task, plan.model, data, result) | {"run": str(run.folder)})
     return 0
 
 
@@ -287,12 +340,21 @@ def _ensemble(arguments: argparse.Namespace) -> int:
 
 def predict(argv: Sequence[str] | None = None) -> int:
     """scripts/predict.py"""
-    parser = argparse.ArgumentParser(description="Ask a trained model. mnist takes image files.")
+    argv = sys.argv[1:] if argv is None else argv
+    if argv[:1] == ["credit"]:
+        from apps.credit.command_line import predict as predict_credit
+
+        return predict_credit(argv[1:])
+    parser = argparse.ArgumentParser(
+        description="Ask a trained model. mnist takes image files; sentiment takes texts, or - for a text a line of"
+        " standard input, or --csv; for a CSV of applicants: predict.py credit --help"
+    )
     _add_task_and_model(parser)
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help="image files")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="image files, or texts, or -")
+    _add_csv(parser, "texts in a column of a file", label=False)
     parser.add_argument("--out", type=Path, metavar="FILE", help="write a CSV as well")
     _add_json(parser)
-    return command(_predict, parser, argv)
+    return command(_predict, parser, argv, intermixed=True)
 
 
 def _predict(arguments: argparse.Namespace) -> int:
@@ -300,19 +362,39 @@ def _predict(arguments: argparse.Namespace) -> int:
     predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     if arguments.out and (arguments.out.is_dir() or (arguments.out.exists() and not arguments.out.is_file())):
         raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
-    answers = []
-    for given in arguments.inputs:
-        answers.append({"input": given, **predictor(task.open(given))})
+    answers = _answers(task, predictor, arguments)
     if arguments.out:
         write_atomically(arguments.out.resolve(), _table(answers).encode("utf-8", "surrogateescape"))
     if arguments.json:
         _print_json(answers)
     else:
-        width = max(len(answer["input"]) for answer in answers)
-        for answer in answers:
+        shown = [_shortened(answer["input"]) if task.read_csv else answer["input"] for answer in answers]
+        width = max(map(len, shown))
+        for given, answer in zip(shown, answers, strict=True):
             likely = sorted(answer["probabilities"].items(), key=lambda pair: -pair[1])[:3]
-            print(f"{answer['input']:<{width}}  {answer['label']}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
+            label = "uncertain" if answer.get("uncertain") else answer["label"]
+            print(f"{given:<{width}}  {label}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
     return 0
+
+
+def _shortened(text: str, most: int = 60) -> str:
+    """The beginning of a text, on one line."""
+    line = " ".join(text.split())
+    return line if len(line) <= most else f"{line[: most - 1]}…"
+
+
+def _answers(task: Task, predictor: Predictor, arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """An answer for every input; those of a whole file at once, without explanations."""
+    if arguments.csv is not None:
+        if task.read_csv is None or arguments.text is None or arguments.inputs:
+            raise InputError("--csv FILE --text COLUMN is for texts, in place of an INPUT.")
+        texts = task.read_csv(arguments.csv, arguments.text)
+        told = zip(texts, predictor.probabilities(texts), strict=True)
+        return [{"input": text, **predictor.answer(p)} for text, p in told]
+    inputs = [line.rstrip("\r\n") for line in sys.stdin] if arguments.inputs == ["-"] else arguments.inputs
+    if not inputs:
+        raise InputError("There is nothing to answer: give one INPUT or more.")
+    return [{"input": given, **predictor(task.open(given))} for given in inputs]
 
 
 def _table(answers: list[dict[str, Any]]) -> str:
@@ -387,6 +469,13 @@ def _add_data(parser: argparse.ArgumentParser, datasets: Sequence[str], default:
         " else the sample)",
     )
     parser.add_argument("--dataset", choices=datasets, help=f"default: {default}")
+
+
+def _add_csv(parser: argparse.ArgumentParser, what: str, *, label: bool) -> None:
+    parser.add_argument("--csv", type=Path, metavar="FILE", help=f"{what}, in UTF-8, with the names of columns first")
+    parser.add_argument("--text", metavar="COLUMN", help="the column of --csv that holds the texts")
+    if label:
+        parser.add_argument("--label", metavar="COLUMN", help="the column of --csv that holds the labels")
 
 
 def _add_task_and_model(parser: argparse.ArgumentParser) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import streamlit as st
 
 from apps.errors import InputError
+from apps.mnist.image import encode
 from apps.mnist.pad import A_THREE, draw
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, address, percent, shades
@@ -39,9 +40,10 @@ def digits_example() -> None:
     """A drawn digit, read by the default network."""
     palette = DARK if st.context.theme.type == "dark" else LIGHT
     picture = draw(A_THREE)
+    assert picture is not None  # there is ink
     answer = served(MNIST.name, MNIST.served)(picture)
     row = st.container(horizontal=True, vertical_alignment="center", gap="medium")
-    row.image(address(shades(MNIST.encode(picture)[0], palette), 140), width=140, alt="A drawn 3")
+    row.image(address(shades(encode(picture)[0], palette), 140), width=140, alt="A drawn 3")
     words = row.container(width=200)
     words.metric("The network reads", answer["label"])
     words.caption(f"{percent(max(answer['probabilities'].values()))} sure")

@@ -11,7 +11,7 @@ import numpy as np
 from apps.calibration import read_calibration
 from apps.errors import InputError
 from apps.run import Facts, load_model
-from apps.task import Task
+from apps.task import Encoder, Task
 from apps.training import Result, evaluate_on
 from core import Array, CheckpointError, Examples, Sequential, cores, predict
 from core.metrics import softmax
@@ -40,14 +40,19 @@ class Predictor:
         self.model, self.facts = load_model(stem, task.name)
         self.labels: tuple[str, ...] = tuple(self.facts["labels"])
         self.calibration = read_calibration(self.facts, f"{stem}.json")
+        self.encoder: Encoder | None = None
         try:
-            z = self.logits(np.zeros((1, *task.shape), np.float32))
+            if task.load_encoder is not None:
+                self.encoder = task.load_encoder(self.facts.get("encoder"))
+                if not self.encoder.sizes().items() <= self.facts["arguments"].items():
+                    raise ValueError(f"its encoder has other sizes, {self.encoder.sizes()}")
+            z = self.logits(np.zeros((1, *task.shape), np.float32) if self.encoder is None else self.encoder([""]))
         except ValueError as error:
             raise CheckpointError(f"{stem}.json: the model is not one for {task.name}: {error}") from None
         if z.shape not in {(1, len(self.labels)), (1, len(self.labels) + 1)} or not np.isfinite(z).all():
             raise CheckpointError(f"{stem}.json: the model's outputs are not {len(self.labels)} finite numbers")
 
-    def logits(self, x: Array, *, threads: int = 1) -> Array:
+    def logits(self, x: Any, *, threads: int = 1) -> Array:
         """x (N, …) encoded inputs → z (N, K), or (N, K + 1) where the model has an output for what is of no class
 
         Where views are averaged, ln of the mean of their probabilities.
@@ -60,31 +65,51 @@ class Predictor:
         return averaged
 
     def evaluate(self, examples: Examples) -> Result:
-        """How good the model is on encoded, labelled examples. Raises InputError where its outputs are not finite."""
+        """How good the model is on labelled examples, as the task loads them.
+
+        Raises InputError where its outputs are not finite.
+        """
+        if self.encoder is not None:
+            examples = self.encoder.examples(examples)
         with blas_threads(1):  # so that the result is that of one thread, whatever their number
             z = self.logits(examples.x, threads=cores())
         return evaluate_on(self.task, z, examples.t, self.calibration, len(self.labels))
 
     def probabilities(self, inputs: Sequence[Any]) -> Array:
         """Raw inputs → (N, K), each row a distribution over the labels"""
-        x = np.stack([self.task.encode(each) for each in inputs])
-        return self.calibration.probabilities(self.logits(x), len(self.labels))
+        return self.calibration.probabilities(self.logits(self.encode(inputs)), len(self.labels))
+
+    def encode(self, inputs: Sequence[Any]) -> Any:
+        """Raw inputs → x (N, …)"""
+        if self.encoder is not None:
+            return self.encoder(inputs)
+        assert self.task.encode is not None
+        return np.stack([self.task.encode(each) for each in inputs])
 
     def __call__(self, raw: Any) -> dict[str, Any]:
         """One raw input → {"label": the most probable, "probabilities": {label: p}}
 
         What is like nothing in the training, or blank, gets the label that the model has for a stranger, such as “not
-        a digit”, and "nearest", the most probable label all the same.
+        a digit”, and "nearest", the most probable label all the same. The task may add an explanation.
         """
-        x = self.task.encode(raw)[np.newaxis]
+        x = self.encode([raw])
         z = self.logits(x)
         (p,) = self.calibration.probabilities(z, len(self.labels))
-        nearest = self.labels[int(p.argmax())]
+        answer = self.answer(p)
+        nearest = answer["label"]
         stranger = self.facts.get("stranger")
         known = not stranger or (x.any() and self.calibration.knows(z, len(self.labels))[0])
         return {
             "label": nearest if known else stranger,
             **({"nearest": nearest} if stranger else {}),
+            "probabilities": answer["probabilities"],
+            **({} if self.task.explain is None else self.task.explain(self, raw)),
+        }
+
+    def answer(self, p: Array) -> dict[str, Any]:
+        """Probabilities (K,) → {"label": the most probable, "probabilities": {label: p}}"""
+        return {
+            "label": self.labels[int(p.argmax())],
             "probabilities": dict(zip(self.labels, map(float, p), strict=True)),
         }
 

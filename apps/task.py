@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 
 import core
-from core import OPTIMIZERS, SCHEDULES, Array, Examples, Loss, Optimizer
+from core import OPTIMIZERS, SCHEDULES, Array, Examples, Loss, Optimizer, Sequential
 from core.inference import Metric
 
 
@@ -27,6 +28,8 @@ class Recipe(core.Recipe):
     augment          how strongly examples are changed at every visit: 1 as the task advises, 0 not at all
     outliers         share of visits at which an example is spoilt into one of no class; the model gets an output for it
     validation       share of the training examples that is held out and scored after each epoch; 0: none
+    unlabelled       passes over unlabelled examples before training, for models that can learn from them; 0: none
+    share            share of the training examples that is used at all, labels being dear
 
     Raises ValueError for a value out of range.
     """
@@ -40,12 +43,18 @@ class Recipe(core.Recipe):
     augment: float = 0.0
     outliers: float = 0.0
     validation: float = 0.0
+    unlabelled: int = 0
+    share: float = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for name, known in (("optimizer", OPTIMIZERS), ("schedule", SCHEDULES)):
             if getattr(self, name) not in known:
                 raise ValueError(f"{name} is one of {', '.join(known)}, not {getattr(self, name)}")
+        if not 0 < self.share <= 1:
+            raise ValueError(f"share is above 0, and 1 at most, not {self.share}")
+        if type(self.unlabelled) is not int or not 0 <= self.unlabelled <= 1000:
+            raise ValueError(f"unlabelled is a whole number from 0 to 1000, not {self.unlabelled}")
         if not 0 <= self.augment <= 10:
             raise ValueError(f"augment is from 0 to 10, not {self.augment}")
         if not (isfinite(self.lr) and self.lr > 0):
@@ -65,7 +74,7 @@ class Recipe(core.Recipe):
 
 @dataclass(frozen=True)
 class TaskData:
-    """Labelled examples, encoded.
+    """Labelled examples, encoded; of a task that learns its encoder, as they came.
 
     name          of the data set, as shown beside every result
     train, test   x as the task's models read it; t (N,) int64, an index of labels
@@ -73,6 +82,8 @@ class TaskData:
     fingerprint   16 hexadecimal digits that tell these examples from others
     notice        a sentence for the user where the data are not what they may expect, otherwise None
     stranger      what an input is called that is like none of the examples; empty: nothing is
+    split         what the examples to test on are called in the data set
+    groups        (N,) which training examples belong together, so that they are held out together or not at all
     """
 
     name: str
@@ -82,14 +93,40 @@ class TaskData:
     fingerprint: str
     notice: str | None = None
     stranger: str = ""
+    split: str = "test"
+    groups: Array | None = None
+
+
+class Encoder(Protocol):
+    """The way from raw inputs to arrays, where it is learned from the training examples and saved with the run."""
+
+    def __call__(self, raw: Sequence[Any], /) -> Any:
+        """N raw inputs → x of N examples."""
+
+    def examples(self, raw: Examples) -> Examples:
+        """Raw examples, encoded."""
+
+    def sizes(self) -> dict[str, int]:
+        """Arguments of the task's models that follow from it."""
+
+    def state(self) -> dict[str, Any]:
+        """What it learned, as JSON can hold it."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """How a task trains one architecture of the zoo: its arguments, and the recipe that suits it."""
+    """How a task trains one architecture of the zoo: its arguments, and the recipe that suits it.
+
+    adapted  {data set: {field of the recipe: value}} where another data set wants it otherwise
+    """
 
     arguments: Mapping[str, Any]
     recipe: Recipe
+    adapted: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def recipe_for(self, dataset: str | None) -> Recipe:
+        """The recipe for one of the task's data sets."""
+        return replace(self.recipe, **self.adapted.get(dataset or "", {}))
 
 
 @dataclass(frozen=True)
@@ -107,24 +144,50 @@ class Task:
     entries   {name in the zoo: Entry}
     loss      recipe → loss
     metrics   sums over examples that training reports beside the loss
-    score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports
+    score     (logits (N, K), t (N,)) → {metric: value}: what an evaluation reports; None: there is none
     augment   (examples, recipe, dataset) → examples that are changed at every visit; None where there is no such way
     views     (x (N, …), M, dataset) → M arrays like x: x itself, then slight changes of it, over which an answer may
               be averaged; None likewise
+
+    A task whose encoder is learned has, instead of `shape` and `encode`,
+
+    fit_encoder   raw training examples → Encoder
+    load_encoder  what `Encoder.state` gave, or anything else in a file, → Encoder; ValueError for the latter
+
+    and any task may have
+
+    load_csv      (file, column of inputs, column of labels) → TaskData: a data set of the user's
+    read_csv      (file, column) → raw inputs
+    initialise    (model, training examples): set the first weights that are counted from data, before training
+    calibrate     (model, held-out examples): set what makes probabilities mean what they say, after training
+    explain       (predictor, raw input) → what a prediction adds to the probabilities
+    before        (plan, --data) → the plan of a training on unlabelled examples that goes before
+    learn_from    (model, {name: weights that were learned before}): let the model begin with them
+    blend         (plan, runs) → the plan by which the models of some runs are blended
     """
 
     name: str
     unit: str
     load: Callable[[str | None, str], TaskData]
     datasets: tuple[str, ...]
-    shape: tuple[int, ...]
     open: Callable[[str], Any]
-    encode: Callable[[Any], np.ndarray]
     model: str
     served: str
     entries: Mapping[str, Entry]
     loss: Callable[[Recipe], Loss]
     metrics: Mapping[str, Metric]
-    score: Callable[[Array, Array], dict[str, float]]
+    score: Callable[[Array, Array], dict[str, float]] | None
+    shape: tuple[int, ...] = ()
+    encode: Callable[[Any], np.ndarray] | None = None
     augment: Callable[[Examples, Recipe, str], Examples] | None = None
     views: Callable[[Array, int, str], Iterator[Array]] | None = None
+    fit_encoder: Callable[[Examples], Encoder] | None = None
+    load_encoder: Callable[[Any], Encoder] | None = None
+    load_csv: Callable[[Path, str, str], TaskData] | None = None
+    read_csv: Callable[[Path, str], list[Any]] | None = None
+    initialise: Callable[[Sequential, Examples], None] | None = None
+    calibrate: Callable[[Sequential, Examples], None] | None = None
+    explain: Callable[[Any, Any], dict[str, Any]] | None = None
+    before: Callable[[Any, str | None], Any] | None = None
+    learn_from: Callable[[Sequential, Mapping[str, Array]], None] | None = None
+    blend: Callable[[Any, Sequence[Path]], Any] | None = None

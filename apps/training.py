@@ -16,12 +16,13 @@ from apps.calibration import Calibration, calibrate
 from apps.errors import InputError
 from apps.run import Facts, Run
 from apps.start import begin_with, freeze
-from apps.task import Recipe, Task, TaskData
+from apps.task import Encoder, Recipe, Task, TaskData
 from core import (
     Array,
     CheckpointError,
     Epoch,
     Examples,
+    Ragged,
     Sequential,
     State,
     Step,
@@ -48,6 +49,8 @@ class Plan:
 
     start   the zoo entry or run whose weights it begins with; empty: fresh ones
     frozen  how many of the first layers with weights are left as they are
+    encoder what encoded the data, where the task learns it (`prepare` did)
+    taught  {name: weights} that were learned before, as `Task.learn_from` takes them
     """
 
     task: Task
@@ -58,10 +61,13 @@ class Plan:
     recipe: Recipe
     start: str = ""
     frozen: int = 0
+    encoder: Encoder | None = None
+    taught: Mapping[str, Array] | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
-        return {
+        encoder = {} if self.encoder is None else {"encoder": self.encoder.state()}
+        return encoder | {
             "task": self.task.name,
             "model": self.model,
             "arguments": dict(self.arguments),
@@ -103,9 +109,11 @@ class Result:
 
 
 def choose(
-    task: Task, model: str | None = None, changes: Mapping[str, Any] | None = None
+    task: Task, model: str | None = None, changes: Mapping[str, Any] | None = None, dataset: str | None = None
 ) -> tuple[str, dict[str, Any], Recipe]:
     """(name in the zoo, arguments, recipe): the task's entry for a model, with some fields of its recipe changed.
+
+    dataset: the task's first where none is given.
 
     Raises InputError for a model the task does not know, or a value out of range.
     """
@@ -114,13 +122,15 @@ def choose(
         raise InputError(f"There is no model {name!r} for {task.name}: choose one of {', '.join(task.entries)}.")
     changes = changes or {}
     try:
-        recipe = replace(task.entries[name].recipe, **changes)
+        recipe = replace(task.entries[name].recipe_for(dataset), **changes)
     except (ValueError, OverflowError) as error:
         raise InputError(f"{error}.") from None
     if recipe.monitor not in {"loss", *task.metrics}:
         raise InputError(f"monitor is one of loss, {', '.join(task.metrics)}, not {recipe.monitor}.")
     if (recipe.augment or recipe.outliers) and task.augment is None:
         raise InputError(f"{task.name} has no way to change its examples: leave --augment and --outliers out.")
+    if recipe.unlabelled and task.before is None:
+        raise InputError(f"{task.name} has no unlabelled examples: leave --unlabelled out.")
     takes_dropout = "dropout" in inspect.signature(ZOO[name]).parameters
     if changes.get("dropout") and not takes_dropout:
         raise InputError(f"{name} has no dropout: leave --dropout out, or choose another model.")
@@ -136,6 +146,20 @@ def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
     return replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // batches)))
 
 
+def prepare(plan: Plan) -> Plan:
+    """The plan with the share of its examples that is used, and these encoded, where the task learns how from them."""
+    task, data = plan.task, plan.data
+    if plan.recipe.share < 1:
+        _, few = split(len(data.train), plan.recipe.share, plan.recipe.seed)
+        data = replace(data, train=data.train.part(few), groups=None if data.groups is None else data.groups[few])
+    if task.fit_encoder is None:
+        return replace(plan, data=data)
+    encoder = task.fit_encoder(hold_out(data.train, plan.recipe.validation, data.groups)[0])
+    data = replace(data, train=encoder.examples(data.train), test=encoder.examples(data.test))
+    arguments = {**plan.arguments, "outputs": len(data.labels), **encoder.sizes()}
+    return replace(plan, data=data, arguments=arguments, encoder=encoder)
+
+
 def describe(plan: Plan, resume: bool = False) -> Summary:
     """The model's layers, and what its training will hold in memory.
 
@@ -144,7 +168,8 @@ def describe(plan: Plan, resume: bool = False) -> Summary:
     model = plan.build(fresh=not resume)
     x = plan.data.train.x
     optimizer = plan.recipe.make_optimizer(len(x))
-    return summary(model, x.shape[1:], recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
+    shape = (max(1, int(x.lengths.mean())),) if isinstance(x, Ragged) else x.shape[1:]
+    return summary(model, shape, recipe=plan.recipe, optimizer=optimizer, dtype=x.dtype)
 
 
 def saved_recipe(run: Run) -> tuple[dict[str, Any], Recipe]:
@@ -181,7 +206,7 @@ def train(
     Raises InputError where the folder holds another run or is in use by another training, CheckpointError where its
     files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
-    learn, held = hold_out(plan.data.train, plan.recipe.validation)
+    learn, held = hold_out(plan.data.train, plan.recipe.validation, plan.data.groups)
     model = plan.build(fresh=not resume)
     if not resume:
         run.begin()
@@ -209,6 +234,10 @@ def _train(
     """Follow `core.fit`, and save what it leaves."""
     if (plan.recipe.augment or plan.recipe.outliers) and plan.task.augment is not None:
         learn = plan.task.augment(learn, plan.recipe, plan.dataset)
+    if plan.task.initialise is not None:
+        plan.task.initialise(model, learn)
+    if plan.task.learn_from is not None and plan.taught is not None:
+        plan.task.learn_from(model, plan.taught)
     optimizer = plan.recipe.make_optimizer(len(learn))
     loss = plan.task.loss(plan.recipe)
     facts = plan.facts()
@@ -241,21 +270,27 @@ def _train(
         yield event
         if halted:
             return
+    seconds = sum(line["seconds"] for line in history)
+    if plan.task.score is None:
+        yield Result({}, 0, np.zeros((0, 0), np.int64), 0.0, seconds)
+        return
+    if plan.task.calibrate is not None and held is not None:
+        plan.task.calibrate(model, held)
     calibration = calibrate(outputs(model, held.x, threads), held.t, len(plan.data.labels)) if held else Calibration()
     result = evaluate_on(
         plan.task, outputs(model, plan.data.test.x, threads), plan.data.test.t, calibration, len(plan.data.labels)
     )
-    result = replace(result, seconds=sum(line["seconds"] for line in history))
-    run.save_model(state.result(), facts | {"calibration": calibration.facts()} | measured(result))
+    result = replace(result, seconds=seconds)
+    run.save_model(state.result(), facts | {"calibration": calibration.facts()} | measured(result, plan.data.split))
     yield result
 
 
-def measured(result: Result) -> Facts:
+def measured(result: Result, split: str = "test") -> Facts:
     """What model.json says of a result."""
-    return {"metrics": result.metrics, "split": "test", "examples": result.examples, "versions": versions()}
+    return {"metrics": result.metrics, "split": split, "examples": result.examples, "versions": versions()}
 
 
-def outputs(model: Sequential, x: Array, threads: int | None = None) -> Array:
+def outputs(model: Sequential, x: Array | Ragged, threads: int | None = None) -> Array:
     """The logits of a model, the same on any number of threads."""
     with blas_threads(1):  # so that the result is that of one thread, whatever their number
         logits = predict(model, x, threads=cores() if threads is None else threads)
@@ -269,6 +304,7 @@ def evaluate_on(task: Task, z: Array, t: Array, calibration: Calibration, classe
     """
     if not np.isfinite(z).all():
         raise InputError(f"The outputs of this {task.name} model are not finite numbers: it is of no use.")
+    assert task.score is not None
     logits = calibration.logits(z, classes)
     confusion = confusion_matrix(t, logits.argmax(axis=1), classes)
     known = float(calibration.knows(z, classes).mean())
@@ -301,18 +337,24 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
     return state, history
 
 
-def hold_out(data: Examples, fraction: float) -> tuple[Examples, Examples | None]:
-    """Examples to learn from, and those that are held out.
+def hold_out(data: Examples, fraction: float, groups: Array | None = None) -> tuple[Examples, Examples | None]:
+    """Examples to learn from, and those that are held out; groups (N,): which belong together, and are not parted.
 
     Raises InputError where either part would be empty.
     """
     if not fraction:
         return data, None
     try:
-        learn, held = split(len(data), fraction, HELD_OUT)
+        if groups is None:
+            learn, held = split(len(data), fraction, HELD_OUT)
+        else:
+            names = np.unique(groups)
+            _, chosen = split(len(names), fraction, HELD_OUT)
+            is_held = np.isin(groups, names[chosen])
+            learn, held = np.flatnonzero(~is_held), np.flatnonzero(is_held)
     except ValueError as error:
         raise InputError(f"--validation {fraction:g}: {error}.") from None
-    return Examples(data.x[learn], data.t[learn]), Examples(data.x[held], data.t[held])
+    return data.part(learn), data.part(held)
 
 
 def _line(event: Epoch, state: State) -> Facts:

@@ -1,8 +1,8 @@
-"""What a pass remembers: the context of every call site, and the gradients of the parameters."""
+"""What a pass remembers: the context of every call site."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -10,94 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from core.layer import Parameter, Statistic
+    from core.gradients import Gradients
+    from core.layer import Parameter, Statistic, Table
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
 
 _NOTHING: Array = np.empty(0)
 _ONES, _MULTIPLES = object(), object()  # names that no layer can take
-
-
-class Gradients:
-    """The gradients of some parameters, as views into one flat vector in the order given.
-
-    The first write of a step sets a gradient and later ones add to it, so nothing is zeroed between steps: call
-    `start`, run the passes, call `finish` (which clears the gradients that nobody wrote). What layers add for
-    frozen parameters is dropped.
-    """
-
-    def __init__(self, parameters: Iterable[Parameter]) -> None:
-        parameters = list(parameters)
-        dtype = parameters[0].value.dtype if parameters else np.dtype(np.float32)
-        self.flat: Array = np.zeros(sum(p.value.size for p in parameters), dtype)
-        self.reports: list[tuple[Statistic, Array, int]] = []
-        self._views: dict[Parameter, Array] = {}
-        self._products: dict[Parameter, Array] = {}  # the views again, in the shape of a product
-        self._scratch: dict[Parameter, Array] = {}
-        self._written: set[Parameter] = set()
-        start = 0
-        for p in parameters:
-            self._views[p] = self.flat[start : start + p.value.size].reshape(p.value.shape)
-            start += p.value.size
-
-    def __getitem__(self, parameter: Parameter) -> Array:
-        return self._views[parameter]
-
-    def __contains__(self, parameter: Parameter) -> bool:
-        return parameter in self._views
-
-    def start(self) -> None:
-        """Begin a step: the next write of each gradient sets it."""
-        self._written.clear()
-        self.reports.clear()
-
-    def finish(self) -> None:
-        """End a step: gradients that no pass wrote are zero."""
-        if len(self._written) < len(self._views):
-            for p in self._views.keys() - self._written:
-                self._views[p].fill(0)
-
-    def add(self, parameter: Parameter, grad: Array) -> None:
-        """grad(parameter) += grad"""
-        view = self._views.get(parameter)
-        if view is None:
-            _drop(parameter)
-            return
-        if grad.shape != view.shape:
-            raise ValueError(f"a gradient of shape {grad.shape} was added for {parameter!r}")
-        if parameter in self._written:
-            np.add(view, grad, out=view)
-        else:
-            self._written.add(parameter)
-            np.copyto(view, grad)
-
-    def add_product(self, parameter: Parameter, a: Array, b: Array) -> None:
-        """grad(parameter) += a @ b, straight into place: the product may have the parameter's shape or be 2-D."""
-        view = self._products.get(parameter)
-        if view is None:
-            if parameter not in self._views:
-                _drop(parameter)
-                return
-            view = self._products[parameter] = self._views[parameter].reshape(*a.shape[:-1], *b.shape[1:])
-        if parameter not in self._written:
-            self._written.add(parameter)
-            np.dot(a, b, out=view)
-            return
-        scratch = self._scratch.get(parameter)
-        if scratch is None:  # only where a step has several micro-batches
-            scratch = self._scratch[parameter] = np.empty_like(view)
-        np.dot(a, b, out=scratch)
-        np.add(view, scratch, out=view)
-
-
-def _drop(parameter: Parameter) -> None:
-    """A gradient that nobody asked for: of a frozen parameter, or, by mistake, of one that the model does not list."""
-    if not parameter.frozen:
-        raise ValueError(
-            f"a layer adds a gradient for {parameter!r}, which the model does not list: keep parameters in attributes,"
-            " or in lists, tuples or dicts there"
-        )
 
 
 class Context:
@@ -159,6 +79,11 @@ class Context:
         """grad(parameter) += a @ b, without a temporary on the first write of a step."""
         if self.grads is not None:
             self.grads.add_product(parameter, a, b)
+
+    def add_rows(self, table: Table, rows: Array, grad: Array) -> None:
+        """grad(table)[rows] += grad, the rows being different from each other."""
+        if self.grads is not None:
+            self.grads.add_rows(table, rows, grad)
 
     def report(self, statistic: Statistic, value: Array, weight: int) -> None:
         """Tell the loop what this pass saw of a running statistic, which it writes between steps.
@@ -237,7 +162,8 @@ class Context:
         size, held = prod(shape), self._held.get(name)
         flat = held[2] if held is not None else None
         if flat is None or flat.size < size:
-            flat = np.zeros(size, self.dtype if dtype is None else dtype)
+            room = size if flat is None else size + size // 4  # what has grown twice will grow again
+            flat = np.zeros(room, self.dtype if dtype is None else dtype)
         view = flat[:size].reshape(shape)
         self._held[name] = view, key, flat
         return view

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 
@@ -33,17 +34,26 @@ class Examples:
             raise ValueError(f"the target of example {int(np.argwhere(~np.isfinite(t))[0][0])} is not a finite number")
         if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise ValueError("weights of examples are finite numbers from 0 up")
-        self.x, self.t, self.weight = x, t, weight
+        self.x: Any = x
+        self.t, self.weight = t, weight
 
     def __len__(self) -> int:
         return len(self.x)
 
-    def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Array, Array, Array | None]:
+    def part(self, rows: Array) -> Examples:
+        """Some of them, as examples of their own."""
+        return Examples(self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows])
+
+    def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Any, Array, Array | None]:
         """(x, t, weight) of some rows, in the context's buffers."""
         # mode="clip" writes straight into `out`; the rows are a permutation's, hence in bounds
         x = self.x.take(rows, 0, ctx.buffer("x", (len(rows), *self.x.shape[1:]), self.x.dtype), "clip")
         t = self.t.take(rows, 0, ctx.buffer("t", (len(rows), *self.t.shape[1:]), self.t.dtype), "clip")
         return x, t, None if self.weight is None else self.weight[rows]
+
+    def order(self, batch_size: int, seed: int, epoch: int) -> Array:
+        """The order (N,) in which an epoch visits the examples; `batch_cuts` cuts it into batches."""
+        return epoch_order(len(self), seed, epoch)
 
     def fingerprint(self) -> str:
         """A short hash of everything in it: resuming a training on other data is refused by it."""

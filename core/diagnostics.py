@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from core.context import Array, Context, Gradients
+from core.context import Array, Context
+from core.gradients import Gradients
 from core.layer import Layer, check_input, dtype_of
 from core.layers.activations import ReLU, Sigmoid, Tanh
 from core.losses import Loss
 from core.observe import inner_layers, observe
+from core.padded import Padded, call
 
 
 class NonFiniteLoss(ArithmeticError):
@@ -54,14 +56,18 @@ def layer_statistics(model: Layer, grads: Gradients) -> list[LayerStatistics]:
             layer = name.rpartition(".")[0] or type(model).__name__
             together.setdefault(layer, []).append((grads[parameter], parameter.value))
     return [
-        LayerStatistics(name, rms(*(g for g, _ in pairs)), rms(*(w for _, w in pairs)))
+        LayerStatistics(
+            name,
+            rms(*(g for g, _ in pairs), size=sum(w.size for _, w in pairs)),  # rows that did not occur are zero
+            rms(*(w for _, w in pairs)),
+        )
         for name, pairs in together.items()
     ]
 
 
-def rms(*arrays: Array) -> float:
-    """√ mean of the squares of all elements; 0 for none"""
-    size = sum(a.size for a in arrays)
+def rms(*arrays: Array, size: int | None = None) -> float:
+    """√ mean of the squares of all elements; 0 for none. With a size, all that is missing of it are zeros."""
+    size = sum(a.size for a in arrays) if size is None else size
     return float(np.sqrt(sum(float(np.square(a, dtype=np.float64).sum()) for a in arrays) / size)) if size else 0.0
 
 
@@ -90,7 +96,7 @@ class LayerReport:
 
 
 @np.errstate(all="ignore")  # what overflows shows in the report
-def inspect(model: Layer, loss: Loss, x: Array, t: Array, *, seed: int = 0) -> list[LayerReport]:
+def inspect(model: Layer, loss: Loss, x: Array | Padded, t: Array, *, seed: int = 0) -> list[LayerReport]:
     """Run one batch forward and backward, and report on each layer, in the order of the pass. Nothing is changed.
 
     Raises ValueError where x and t do not fit the model.
@@ -110,9 +116,10 @@ def inspect(model: Layer, loss: Loss, x: Array, t: Array, *, seed: int = 0) -> l
     grads = Gradients(model.trainable())
     stream = np.random.Generator(np.random.SFC64(seed))
     ctx = Context(True, grads, lambda: stream, dtype_of(model))
+    ctx.needs_dx = x.dtype.kind == "f"
     watched = observe(model, watch)
     grads.start()
-    y = watched.forward(x, ctx)
+    y = call(watched, x, ctx)
     _, dy = loss(y, t, 1 / loss.total_weight(t), Context(True, dtype=y.dtype))
     watched.backward(dy, ctx)
     grads.finish()

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from core.context import Array, Context, Gradients
+from core.context import Array, Context
+from core.gradients import Gradients
 from core.layer import Layer
+from core.padded import Padded, call, values_of
 
 
 class GradientError(AssertionError):
@@ -17,7 +20,7 @@ class GradientError(AssertionError):
 
 def gradient_check(
     layer: Layer,
-    x: Array,
+    x: Array | Padded,
     *,
     seed: int = 0,
     epsilon: float = 1e-6,
@@ -38,30 +41,34 @@ def gradient_check(
     layer = copy.deepcopy(layer)
     for parameter in layer.parameters():
         parameter.value = parameter.value.astype(np.float64)
-    x = np.array(x, np.float64 if x.dtype.kind == "f" else x.dtype)
+    v = np.array(values_of(x), np.float64 if x.dtype.kind == "f" else x.dtype)
+    given = Padded(v, x.lengths, x.weight) if isinstance(x, Padded) else v
     rng = np.random.default_rng(seed)
     parameters = [(name, p) for name, p in layer.named_parameters() if not p.frozen]
     grads = Gradients(p for _, p in parameters)
 
-    def forward(grads: Gradients | None) -> tuple[Array, Context]:
+    def forward(grads: Gradients | None) -> tuple[Any, Context]:
         stream = np.random.default_rng(seed)
         ctx = Context(True, grads, lambda: stream, np.float64)
-        return layer.forward(x, ctx), ctx
+        ctx.needs_dx = v.dtype.kind == "f"
+        return call(layer, given, ctx), ctx
 
     grads.start()
     y, ctx = forward(grads)
     r = rng.standard_normal(y.shape)
+    if isinstance(y, Padded):  # what stands behind an end counts for nothing
+        r[np.arange(y.shape[1]) >= y.lengths[:, None]] = 0
     dx = layer.backward(r.copy(), ctx)
     grads.finish()
 
     def objective() -> float:
-        return float((forward(None)[0] * r).sum())
+        return float((values_of(forward(None)[0]) * r).sum())
 
     checks = [(name, p.value, grads[p]) for name, p in parameters]
-    if x.dtype.kind == "f":
+    if v.dtype.kind == "f":
         if dx is None:
             raise ValueError(f"{layer!r}.backward returned no gradient of the input, though the context needs it")
-        checks.append(("the input", x, dx))
+        checks.append(("the input", v, dx))
     return max(
         (
             _worst(layer, name, value, np.array(grad), objective, rng, epsilon, atol, rtol, most)

@@ -11,31 +11,51 @@ from core.context import Array, Context
 from core.data import Examples
 from core.layer import Layer, check_input, dtype_of
 from core.losses import Loss
+from core.padded import Padded, call
 from core.parallel import Crew, blas_threads, even_cuts
+from core.sequences import Ragged
 
 Metric = Callable[[Array, Array], float]
 """(outputs, targets) of some examples → the sum over them, such as how many are right; sums over parts add up."""
 
 
-def predict(model: Layer, x: Array, *, micro_batch: int = 256, threads: int = 1) -> Array:
+def predict(model: Layer, x: Array | Padded | Ragged, *, micro_batch: int = 256, threads: int = 1) -> Array:
     """The outputs of a model for x (N, …), as when serving (no dropout, running statistics): a new array (N, …).
 
     Large inputs are cut into micro-batches, so memory stays bounded; threads share the model, which a pass never
-    writes, and the cut does not depend on them. Where other threads train or serve, leave `threads` at 1.
+    writes, and the cut does not depend on them. `Ragged` sequences are sorted by length first, so that those of one
+    micro-batch are about as long as each other; the outputs come in the order given. Where other threads train or
+    serve, leave `threads` at 1.
 
     Raises ValueError where x has another floating type than the model, or a shape that a layer refuses.
     """
-    x = np.asarray(x)
+    x = x if isinstance(x, Padded | Ragged) else np.asarray(x)
     check_input(x, model)
     if not len(x) or micro_batch < 1:
         raise ValueError(f"there is nothing to predict: {len(x)} examples, {micro_batch} at a time")
+    order = np.argsort(x.lengths, kind="stable") if isinstance(x, Ragged) else np.arange(len(x))
+
+    def outputs(ctx: Context, a: int, b: int) -> Array:
+        made = call(model, x.padded(order[a:b], ctx) if isinstance(x, Ragged) else x[a:b], ctx)
+        if isinstance(made, Padded):
+            raise ValueError(f"the model gives sequences, {made.shape}: end it with a layer that pools them over time")
+        array: Array = made
+        return array
+
     cuts = even_cuts(len(x), max(1, -(-len(x) // micro_batch)))
-    first = model.forward(x[slice(*cuts[0])], Context(dtype=dtype_of(model)))
+    first = outputs(Context(dtype=dtype_of(model)), *cuts[0])
     if len(first) != cuts[0][1]:
-        raise ValueError(f"the model gave {len(first)} outputs for x {x.shape}: is the batch axis missing? Use x[None]")
+        raise ValueError(
+            f"the model gave {len(first)} outputs for {cuts[0][1]} of x: is the batch axis missing? Use x[None]"
+        )
     y = np.empty((len(x), *first.shape[1:]), first.dtype)
-    y[slice(*cuts[0])] = first
-    _over_parts(lambda ctx, a, b: np.copyto(y[a:b], model.forward(x[a:b], ctx)), model, cuts[1:], threads)
+
+    y[order[slice(*cuts[0])]] = first
+
+    def put(ctx: Context, a: int, b: int) -> None:
+        y[order[a:b]] = outputs(ctx, a, b)
+
+    _over_parts(put, model, cuts[1:], threads)
     return y
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -42,6 +42,13 @@ class Statistic(Parameter):
         self.rate = rate
 
 
+class Table(Parameter):
+    """A matrix (V, E) of which a pass reads a few rows, so that its gradient is zero but for those.
+
+    Layers add it with `Context.add_rows`. Where the recipe says "lazy", an update touches those rows alone.
+    """
+
+
 class Layer:
     """A function with a hand-written derivative.
 
@@ -51,9 +58,15 @@ class Layer:
     they return is valid until the next call with that context.
 
     Parameters and inner layers are found in the attributes, also inside lists, tuples and dicts.
+
+    per_step      whether (N, T, F) is T · N rows to it, so that containers may give it the values of a `Padded` batch
+    takes_padded  whether `forward` itself takes, and may give, a `Padded` batch; gradients are arrays all the same
     """
 
-    def forward(self, x: Array, ctx: Context) -> Array:
+    per_step: ClassVar[bool] = False
+    takes_padded: ClassVar[bool] = False
+
+    def forward(self, x: Any, ctx: Context) -> Any:
         """x → y; saves in ctx what `backward` needs."""
         raise NotImplementedError
 
@@ -121,7 +134,7 @@ def dtype_of(model: Layer) -> np.dtype[Any]:
     return dtypes.pop()
 
 
-def check_input(x: Array, model: Layer) -> None:
+def check_input(x: Any, model: Layer) -> None:
     """Refuse an input whose floating type is not the model's, in words, before a product does so in riddles."""
     dtype = dtype_of(model)
     if x.dtype.kind == "f" and x.dtype != dtype:

@@ -11,6 +11,7 @@ import numpy as np
 from core.context import Array, Context
 from core.layer import Layer
 from core.layers.sequential import Sequential
+from core.padded import values_of
 
 Watcher = Callable[[str, Layer, str, Array, Array | None], None]
 """(name, layer, "forward" or "backward", what went in, what came out), called after each call of each layer"""
@@ -21,15 +22,16 @@ class Observed(Layer):
 
     def __init__(self, layer: Layer, name: str, watcher: Watcher) -> None:
         self.layer, self.name, self.watcher = layer, name, watcher
+        self.per_step, self.takes_padded = layer.per_step, layer.takes_padded  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:  # a container may read what belongs to a layer in it
         if name == "layer":
             raise AttributeError(name)
         return getattr(self.layer, name)
 
-    def forward(self, x: Array, ctx: Context) -> Array:
+    def forward(self, x: Any, ctx: Context) -> Any:
         y = self.layer.forward(x, ctx)
-        self.watcher(self.name, self.layer, "forward", x, y)
+        self.watcher(self.name, self.layer, "forward", values_of(x), values_of(y))
         return y
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:

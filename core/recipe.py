@@ -28,6 +28,8 @@ class Recipe:
     l2             strength of the penalty ½ l2 · Σ w² on the weights; 0: off
     clip_norm      the gradient is scaled down to this length where it is longer (Pascanu et al., 2013); 0: off
     clip_value     each element of the gradient is cut to ± this; 0: off
+    tables         how embedding tables learn: "lazy", only the rows that occur in a batch (only they decay, or move on
+                   by momentum), or "dense", every row at every update, which is slower
     average        decay of a running average of the weights, with which validation and the end result are computed
                    (Polyak & Juditsky, 1992), .999 say; 0: off
     patience       stop after so many epochs without a better validation, and go back to the best weights; 0: never
@@ -46,6 +48,7 @@ class Recipe:
     l2: float = 0.0
     clip_norm: float = 0.0
     clip_value: float = 0.0
+    tables: str = "lazy"
     average: float = 0.0
     patience: int = 0
     monitor: str = "loss"
@@ -64,6 +67,8 @@ class Recipe:
                 raise ValueError(f"{name} is a finite number from 0 up, not {getattr(self, name)}")
         if not 0 <= self.average < 1:
             raise ValueError(f"average is from 0 up to, not including, 1; not {self.average}")
+        if self.tables not in ("lazy", "dense"):
+            raise ValueError(f'tables is "lazy" or "dense", not {self.tables!r}')
         if not isinstance(self.monitor, str):
             raise ValueError(f"monitor is a name, not {self.monitor}")
         Penalty(self.l1, self.l2)

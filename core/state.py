@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.context import Array
-from core.update import FlatParameters
+from core.flat import FlatParameters
 
 Facts = dict[str, Any]
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import numpy.typing as npt
 
-from core.context import Array, Context, Gradients, Shape
-from core.layer import Layer, Parameter, Statistic, dtype_of
+from core.context import Array, Context, Shape
+from core.flat import CHUNK
+from core.gradients import Gradients
+from core.layer import Layer, Parameter, Statistic, Table, dtype_of
 from core.observe import inner_layers, observe
 from core.optimizers import Optimizer
 from core.recipe import Recipe
-from core.update import CHUNK
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Summary:
     """Rows in the order of the pass, and what the arrays of a training hold in memory, in bytes.
 
     weights       parameters, running statistics, and the copies that averaging and patience keep
-    gradients     one a lane
+    gradients     one a lane; of tables, the rows that a batch can meet
     slots         what the optimizer remembers, and its scratch
     activations   what the lanes' contexts keep between forward and backward, with the buffers of both
     """
@@ -87,14 +89,14 @@ def summary(
 ) -> Summary:
     """Shapes, parameters, operations and memory of a model for inputs of a shape, (1, 28, 28) say, without N.
 
-    A few examples of zeros go forward and backward through scratch contexts, so it works for layers it has never
+    A few examples of ones go forward and backward through scratch contexts, so it works for layers it has never
     seen; the memory of a training step is extrapolated from two such passes to the micro-batch of `recipe`. Nothing
     is changed. `dtype` is that of the inputs (default: the model's; an integer type for tokens).
 
     Raises ValueError, from the layer, where the shape does not fit.
     """
     recipe = recipe or Recipe()
-    x = np.zeros((8, *shape), dtype_of(model) if dtype is None else dtype)
+    x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)  # ids of 0 would be padding
     rows: list[Row] = []
     seen: set[Parameter] = set()  # a layer used twice has its parameters once
 
@@ -111,14 +113,23 @@ def summary(
     held = _extrapolate(model, x, -(-per_lane // pieces))
     size = np.dtype(dtype_of(model)).itemsize
     learning = sum(p.value.size for p in model.trainable()) * size
-    matrices = [p for p in model.trainable() if optimizer is not None and optimizer.takes_matrix(p.value.shape)]
+    tables = [p for p in model.trainable() if isinstance(p, Table) and recipe.tables == "lazy"]
+    ids = prod(shape)  # an example
+
+    def met(examples: int) -> int:
+        """The bytes of the rows of tables that so many examples can meet"""
+        return sum(min(len(p.value), examples * ids) * p.value.shape[1] * size for p in tables)
+
+    dense = learning - sum(p.value.nbytes for p in tables)
+    whole = [p for p in model.trainable() if optimizer is not None and not isinstance(p, Table)]
+    matrices = [p.value.nbytes for p in whole if optimizer is not None and optimizer.takes_matrix(p.value.shape)]
     copies = 1 + (recipe.average > 0) + (recipe.patience > 0)
     slots = len(optimizer.slots) if optimizer is not None else 0
     return Summary(
         rows=tuple(rows),
         weights=sum(p.value.nbytes for p in model.parameters()) * copies,
-        gradients=learning * recipe.lanes * (2 if pieces > 1 else 1),
-        slots=slots * learning + max([min(learning, CHUNK * size), *(p.value.nbytes for p in matrices)]),
+        gradients=(dense * (2 if pieces > 1 else 1) + met(per_lane)) * recipe.lanes,
+        slots=slots * learning + max([min(learning, CHUNK * size), *matrices]) + (1 + slots) * met(recipe.batch_size),
         activations=held * recipe.lanes,
     )
 

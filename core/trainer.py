@@ -11,19 +11,22 @@ from typing import NamedTuple
 
 import numpy as np
 
-from core.context import Array, Context, Gradients
-from core.data import Examples, batch_cuts, epoch_order
+from core.context import Array, Context
+from core.data import Examples, batch_cuts
 from core.diagnostics import LayerStatistics, NonFiniteLoss, layer_statistics
+from core.flat import FlatParameters
+from core.gradients import Gradients
 from core.inference import Metric, evaluate
 from core.layer import Layer, Statistic, check_input
 from core.losses import Loss
 from core.observe import NonFiniteValue, observe, stop_at_nonfinite
 from core.optimizers import Optimizer
+from core.padded import call
 from core.parallel import Crew, blas_threads, cores, even_cuts
 from core.recipe import Recipe
 from core.regularizers import Penalty
 from core.state import State
-from core.update import FlatParameters, Update
+from core.update import Update
 
 
 class Step(NamedTuple):
@@ -88,7 +91,7 @@ def fit(
         check_input(examples.x, model)
     threads = max(1, cores() if threads is None else threads)
     state = State() if state is None else state
-    flat = FlatParameters(model, optimizer)
+    flat = FlatParameters(model, optimizer, lazy=recipe.tables == "lazy")
     state.bind(flat, optimizer.slots, averages=recipe.average > 0, keeps_best=recipe.patience > 0)
     state.check_position(recipe.epochs, len(batch_cuts(len(data), recipe.batch_size)))
     lanes = [Lane(i, model, loss, data, metrics or {}, flat, recipe) for i in range(recipe.lanes)]
@@ -115,7 +118,7 @@ def _epoch(
     state: State, lanes: list[Lane], update: Update, crew: Crew, data: Examples, recipe: Recipe
 ) -> Iterator[Step]:
     """The rest of an epoch, from the batch the state stands at."""
-    order = epoch_order(len(data), recipe.seed, state.epoch)
+    order = data.order(recipe.batch_size, recipe.seed, state.epoch)
     cuts = batch_cuts(len(data), recipe.batch_size)
     loss = lanes[0].loss
     weighted = data.weight is not None or loss.class_weights is not None
@@ -210,7 +213,7 @@ class Lane:
     ) -> None:
         self.model, self.loss, self.data, self.metrics, self.recipe = model, loss, data, metrics, recipe
         self.index, self.flat = index, flat
-        self.grads = Gradients(flat.trainable)
+        self.grads = Gradients(flat.dense, flat.tables)
         self.ctx, self.at_loss, self.at_data = (
             Context(True, self.grads, self._stream, flat.vector.dtype) for _ in range(3)
         )
@@ -236,7 +239,7 @@ class Lane:
         for piece, (a, b) in enumerate(even_cuts(len(rows), -(-len(rows) // self.recipe.micro_batch))):
             self._key, self._made = (step, piece), None
             x, t, weight = self.data.take(rows[a:b], epoch, self.at_data)
-            y = self.model.forward(x, self.ctx)
+            y = call(self.model, x, self.ctx)
             value, dy = self.loss(y, t, scale, self.at_loss, weight)
             self.model.backward(dy, self.ctx)
             self.value += value

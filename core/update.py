@@ -1,4 +1,4 @@
-"""One optimizer step: the trainable parameters as one flat vector, changed in cache-sized chunks on threads."""
+"""One optimizer step: all that learns, changed in cache-sized chunks on threads."""
 
 from __future__ import annotations
 
@@ -10,90 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from core.context import Array, Gradients
-from core.layer import Layer, Parameter, Statistic, dtype_of
-from core.optimizers import Optimizer, Slots
+from core.context import Array, Context
+from core.flat import CHUNK, FlatParameters
+from core.gradients import Gradients, RowGradient
+from core.layer import Parameter
+from core.optimizers import Slots
 from core.parallel import Crew, even_cuts
 from core.regularizers import Penalty
 
-CHUNK = 1 << 16  # elements: w, g and the slots of a chunk stay in the second-level cache
 WORTH_A_THREAD = 100_000  # elements: below, handing over costs more than it gains
-
-
-class FlatParameters:
-    """The parameters of a model, moved into one vector of which they become views.
-
-    names       their names, in the order of the vector: those that learn, grouped by how they are updated (matrices
-                whole, weights, biases; by learning-rate factor), then running statistics
-    trainable   those that learn, in order; they fill vector[:learning]
-    frozen      {name: value} of those that do neither, which stay where they are
-    """
-
-    def __init__(self, model: Layer, optimizer: Optimizer) -> None:
-        named = list(model.named_parameters())
-        self.optimizer = optimizer
-        learning = sorted((pair for pair in named if not pair[1].frozen), key=lambda pair: self._group(pair[1]))
-        observed = [pair for pair in named if isinstance(pair[1], Statistic)]
-        self.frozen = {name: p.value for name, p in named if p.frozen and not isinstance(p, Statistic)}
-        self.names = [name for name, _ in learning + observed]
-        self.parameters = [parameter for _, parameter in learning + observed]
-        self.trainable = self.parameters[: len(learning)]
-        self.learning = sum(p.value.size for p in self.trainable)
-        self.vector: Array = np.empty(sum(p.value.size for p in self.parameters), dtype_of(model))
-        for parameter, view in zip(self.parameters, self.views(self.vector), strict=True):
-            view[...] = parameter.value
-            parameter.value = view
-
-    def moved(self) -> bool:
-        """Whether the parameters are views of another vector by now (the first one speaks for all)."""
-        return bool(self.trainable) and self.trainable[0].value.base is not self.vector
-
-    def views(self, vector: Array) -> list[Array]:
-        """The parameters' shares of a vector like this one: slots, averages, best weights."""
-        views, start = [], 0
-        for parameter in self.parameters:
-            stop = start + parameter.value.size
-            if stop > len(vector):
-                break
-            views.append(vector[start:stop].reshape(parameter.value.shape))
-            start = stop
-        return views
-
-    def named(self, vector: Array) -> dict[str, Array]:
-        """{name: share of the vector}"""
-        return dict(zip(self.names, self.views(vector), strict=False))
-
-    def _group(self, p: Parameter) -> tuple[bool, bool, float]:
-        return self.optimizer.takes_matrix(p.value.shape), p.decays, p.lr_factor
-
-    def stretches(self, groups: bool) -> list[tuple[int, int, Parameter]]:
-        """(start, stop, a parameter that speaks for it): runs that are updated alike, at most CHUNK long.
-
-        Matrices stand alone. Without `groups`, weights and biases are updated alike.
-        """
-        runs: list[tuple[int, int, Parameter]] = []
-        start, before = 0, None
-        for p in self.trainable:
-            stop, matrix = start + p.value.size, self.optimizer.takes_matrix(p.value.shape)
-            key = (self._group(p) if groups else p.lr_factor) if not matrix else p
-            if runs and key == before:
-                runs[-1] = runs[-1][0], stop, p
-            else:
-                runs.append((start, stop, p))
-            start, before = stop, key
-        return [
-            (start + a, start + b, p)
-            for start, stop, p in runs
-            for a, b in (((0, stop - start),) if self.optimizer.takes_matrix(p.value.shape) else _chunks(stop - start))
-        ]
-
-
-def _chunks(n: int) -> tuple[tuple[int, int], ...]:
-    return even_cuts(n, max(1, -(-n // CHUNK)))
 
 
 @dataclass
 class _Chunk:
+    """A stretch of the vector; or some rows of a table, which are fetched from their homes and put back there."""
+
     w: Array
     grads: list[Array]  # one a lane; the first one ends as their sum
     slots: Slots
@@ -102,12 +33,57 @@ class _Chunk:
     factor: float
     decays: bool
     squares: float = 0.0  # Σ g²
+    homes: Sequence[tuple[Array, Array, Array]] = ()  # (table, ids, those rows) of the weights and of each slot
+
+    def fetch(self) -> None:
+        for table, ids, rows in self.homes:
+            np.take(table, ids, 0, out=rows, mode="clip")
+
+    def put_back(self) -> None:
+        for table, ids, rows in self.homes:
+            table[ids] = rows
+
+
+class _TableRows:
+    """A table's share of an update: the rows that occurred, in any lane."""
+
+    def __init__(self, p: Parameter, slots: Slots, grads: list[RowGradient]) -> None:
+        self.parameter, self.slots, self.grads = p, slots, grads
+        self.height = max(1, CHUNK // p.value.shape[1])  # rows in a chunk, at most
+        self._memory = Context(dtype=p.value.dtype)
+
+    def chunks(self, scratch: list[Array], before: int) -> list[_Chunk]:
+        """Add up the lanes, in their order, and cut the rows into chunks, which come after so many others."""
+        grad = self.grads[0]
+        for other in self.grads[1:]:
+            grad.add(other.ids, other.values)
+        count, width = grad.values.shape
+        w = self._memory.buffer("w", (count, width))
+        slots = {name: self._memory.buffer(f"slot {name}", (count, width)) for name in self.slots}
+        pairs = [(self.parameter.value, w), *((self.slots[name], rows) for name, rows in slots.items())]
+        chunks = []
+        for i, (a, b) in enumerate(even_cuts(count, -(-count // self.height))):
+            chunks.append(
+                _Chunk(
+                    w=w[a:b].reshape(-1),
+                    grads=[grad.values[a:b].reshape(-1)],
+                    slots={name: rows[a:b].reshape(-1) for name, rows in slots.items()},
+                    scratch=scratch[(before + i) % len(scratch)][: (b - a) * width],
+                    average=None,
+                    factor=self.parameter.lr_factor,
+                    decays=self.parameter.decays,
+                    homes=[(table, grad.ids[a:b], rows[a:b]) for table, rows in pairs],
+                )
+            )
+        return chunks
 
 
 class Update:
     """w ← rule(w, Σ of the lanes' gradients), with penalties, clipping, weight decay and averaging.
 
-    All of it is elementwise, or cut at places that depend on the model alone, so the bits are those of one thread.
+    All of it is elementwise, or cut at places that depend on model and batch alone, so the bits are those of one
+    thread. Of a table, only the rows that occurred are touched: the others neither decay nor move on by momentum. The
+    average is that of all rows.
     """
 
     def __init__(
@@ -128,15 +104,26 @@ class Update:
         self.norm = 0.0  # of the last gradient, where it is clipped by norm
         groups = penalty is not None or flat.optimizer.weight_decay > 0
         stretches = flat.stretches(groups)
-        longest = max((stop - start for start, stop, _ in stretches), default=0)
+        rest = [] if average is None else flat.rest()
+        lengths = [stop - start for start, stop, _ in stretches] + [b - a for a, b in rest]
+        lengths += [max(CHUNK, p.value.shape[1]) for p in flat.tables]
         # `Crew` gives chunk i to thread i mod threads, so that each thread has a scratch of its own, and keeps it hot
-        scratch = [np.empty(longest, flat.vector.dtype) for _ in range(min(threads, max(1, len(stretches))))]
+        self.scratch = [np.empty(max(lengths, default=0), flat.vector.dtype) for _ in range(threads)]
         self.chunks = [
-            self._chunk(flat, lanes, slots, average, scratch[i % len(scratch)], *stretch)
+            self._chunk(flat, lanes, slots, average, self.scratch[i % threads], *stretch)
             for i, stretch in enumerate(stretches)
         ]
-        self._statistics = (flat.vector[flat.learning :], None if average is None else average[flat.learning :])
-        self._learning = flat.learning
+        first = len(flat.dense)  # tables come after what is dense
+        views = {name: flat.views(vector)[first:] for name, vector in slots.items()}
+        self.tables = [
+            _TableRows(p, {name: held[i] for name, held in views.items()}, [lane.rows[p] for lane in lanes])
+            for i, p in enumerate(flat.tables)
+        ]
+        self._rest = [  # averaged, though no chunk speaks for it: tables and running statistics
+            (flat.vector[a:b], average[a:b], self.scratch[i % threads][: b - a])
+            for i, (a, b) in enumerate(rest)
+            if average is not None
+        ]
 
     def _chunk(
         self,
@@ -149,9 +136,7 @@ class Update:
         stop: int,
         p: Parameter,
     ) -> _Chunk:
-        shape: tuple[int, ...] = (stop - start,)
-        if self.optimizer.takes_matrix(p.value.shape):
-            shape = (-1, p.value.shape[-1])
+        shape = flat.shape(p, stop - start)
 
         def cut(vector: Array) -> Array:
             return vector[start:stop].reshape(shape)
@@ -171,23 +156,29 @@ class Update:
         """The update number `step`, 0-based; returns its learning rate."""
         lr, t = self.optimizer.lr(step), step + 1
         scale = 1.0
+        chunks = self.chunks
+        for table in self.tables:
+            chunks = chunks + table.chunks(self.scratch, len(chunks))
         if self.clip_norm:
-            self._each(crew, self._gather)
-            self.norm = sqrt(sum(chunk.squares for chunk in self.chunks))
+            self._each(crew, self._gather, chunks)
+            self.norm = sqrt(sum(chunk.squares for chunk in chunks))
             scale = min(1.0, self.clip_norm / (self.norm + 1e-12))
-        self._each(crew, partial(self._apply, lr=lr, t=t, scale=scale))
-        self._average_statistics(t)
+        self._each(crew, partial(self._apply, lr=lr, t=t, scale=scale), chunks)
+        if self._rest:
+            decay = self._decay(t)
+            crew.run([partial(_move, average, w, decay, scratch) for w, average, scratch in self._rest])
         return lr
 
-    def _each(self, crew: Crew, job: Any) -> None:
-        if crew.threads == 1 or self._learning < WORTH_A_THREAD:
-            for chunk in self.chunks:
+    def _each(self, crew: Crew, job: Any, chunks: list[_Chunk]) -> None:
+        if crew.threads == 1 or sum(chunk.w.size for chunk in chunks) < WORTH_A_THREAD:
+            for chunk in chunks:
                 job(chunk)
         else:
-            crew.run([partial(job, chunk) for chunk in self.chunks])
+            crew.run([partial(job, chunk) for chunk in chunks])
 
     def _gather(self, chunk: _Chunk) -> None:
         """Add up the lanes, add the penalty's gradient, clip by value."""
+        chunk.fetch()
         g = chunk.grads[0]
         for other in chunk.grads[1:]:
             np.add(g, other, out=g)
@@ -210,17 +201,17 @@ class Update:
         if self.optimizer.weight_decay and chunk.decays:
             np.multiply(chunk.w, 1 - lr * self.optimizer.weight_decay, out=chunk.w)
         self.optimizer.update(chunk.w, g, chunk.slots, lr, t, chunk.scratch)
+        chunk.put_back()
         if chunk.average is not None:
-            self._move(chunk.average, chunk.w, t, chunk.scratch)
+            _move(chunk.average, chunk.w, self._decay(t), chunk.scratch)
 
-    def _move(self, average: Array, w: Array, t: int, scratch: Array) -> None:
-        """average ← average + (1 − decay) (w − average), the decay growing from small so that the start is forgotten"""
-        decay = min(self.average_decay, t / (t + 9))
-        np.subtract(w, average, out=scratch)
-        scratch *= 1 - decay
-        average += scratch
+    def _decay(self, t: int) -> float:
+        """It grows from small, so that the start is forgotten."""
+        return min(self.average_decay, t / (t + 9))
 
-    def _average_statistics(self, t: int) -> None:
-        values, average = self._statistics
-        if average is not None and len(values):
-            self._move(average, values, t, np.empty_like(values))
+
+def _move(average: Array, w: Array, decay: float, scratch: Array) -> None:
+    """average ← average + (1 − decay) (w − average)"""
+    np.subtract(w, average, out=scratch)
+    scratch *= 1 - decay
+    average += scratch

@@ -15,39 +15,63 @@ from typing import Any
 import numpy as np
 
 from core import Sequential
-from models.cnn import cnn
+from models.blend import blend
+from models.cnn import cnn, quick_cnn
 from models.lenet import lenet5
 from models.mlp import mlp, softmax_regression
+from models.ngrams import ngram_bag, ngram_linear
+from models.regions import region_cnn, region_predictor
 from models.resnet import resnet
+from models.sizes import MOST_PARAMETERS, check_sizes
+from models.tabular import logistic_regression, mlp_ple, neural_additive, tabm
+from models.text import text_bigru, text_cnn, text_gru, text_lstm, text_rnn
 from models.vgg import vgg, vgg_ensemble
 
 __all__ = [
     "CARDS",
+    "MOST_PARAMETERS",
     "RESULTS",
     "WEIGHTS",
     "ZOO",
+    "blend",
     "build",
     "cnn",
     "lenet5",
+    "logistic_regression",
     "mlp",
+    "mlp_ple",
+    "neural_additive",
+    "ngram_bag",
+    "ngram_linear",
+    "quick_cnn",
+    "region_cnn",
+    "region_predictor",
     "resnet",
     "softmax_regression",
+    "tabm",
+    "text_bigru",
+    "text_cnn",
+    "text_gru",
+    "text_lstm",
+    "text_rnn",
     "vgg",
     "vgg_ensemble",
 ]
 
 Builder = Callable[..., Sequential]
 
-ZOO: Mapping[str, Builder] = {
-    build.__name__: build for build in (softmax_regression, mlp, lenet5, cnn, resnet, vgg, vgg_ensemble)
-}
+IMAGES: tuple[Builder, ...] = (softmax_regression, mlp, lenet5, cnn, quick_cnn, resnet, vgg, vgg_ensemble)
+TEXTS: tuple[Builder, ...] = (
+    *(ngram_linear, ngram_bag, text_cnn, text_rnn, text_lstm, text_gru, text_bigru),
+    *(region_predictor, region_cnn, blend),
+)
+TABLES: tuple[Builder, ...] = (logistic_regression, mlp_ple, tabm, neural_additive)
+ZOO: Mapping[str, Builder] = {build.__name__: build for build in (*IMAGES, *TEXTS, *TABLES)}
 
 FOLDER = Path(__file__).parent
 WEIGHTS = FOLDER / "weights"
 CARDS = FOLDER / "cards"
 RESULTS = FOLDER / "results.csv"
-
-MOST_PARAMETERS = 50_000_000  # of a model that a file asks for
 
 
 def build(
@@ -63,10 +87,10 @@ def build(
     known = inspect.signature(ZOO[name]).parameters.keys() - {"rng"}
     if unknown := sorted(arguments.keys() - known):
         raise ValueError(f"{name} takes no {unknown[0]!r}, only {', '.join(sorted(known))}")
-    _check_sizes(arguments.values())
+    check_sizes(arguments)
     try:
         return ZOO[name](**arguments, rng=_Counted(rng, most))
-    except (TypeError, AttributeError, IndexError, OverflowError, MemoryError) as error:
+    except (TypeError, AttributeError, LookupError, OverflowError, MemoryError) as error:
         raise ValueError(f"{name} cannot be built from {dict(arguments)}: {error}") from None
 
 
@@ -88,15 +112,3 @@ class _Counted:
         self.left -= prod(size)
         if self.left < 0:
             raise ValueError("the sizes ask for more parameters than there may be")
-
-
-def _check_sizes(values: Any) -> None:
-    """Whole numbers small enough that not even a product of the two largest is a model nobody meant."""
-    sizes: list[int] = []
-    for value in values:
-        for number in value if isinstance(value, list | tuple) else (value,):
-            if isinstance(number, int) and not isinstance(number, bool):
-                sizes.append(number)
-    largest = sorted((abs(size) for size in sizes), reverse=True)
-    if len(sizes) > 64 or (largest and largest[0] * (largest[1] if len(largest) > 1 else 1) > MOST_PARAMETERS):
-        raise ValueError(f"the sizes {sizes[:4]} ask for more than {MOST_PARAMETERS:,} parameters")

@@ -710,3 +710,14 @@ def test_an_ensemble_of_what_does_not_belong_together_is_refused(capsys):
         assert command_line.ensemble(["mnist", *members, "--out", "both"]) == 2
         assert message in capsys.readouterr().err
         assert not Path("both").exists()
+
+
+def test_clothes_are_trained_without_outliers(capsys, monkeypatch, sample):
+    clothes = replace(sample, name="clothes", stranger="not a garment")
+    monkeypatch.setattr(command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset: clothes)})
+    flags = ["--model", "resnet", "--epochs", "1", "--batch-size", "512", "--dataset", "fashion_mnist", "--out", "run"]
+    assert train(*flags) == 0
+    facts = json.loads(Path("run/model.json").read_text())
+    assert facts["recipe"]["outliers"] == 0
+    assert facts["recipe"]["augment"] > 0
+    assert facts["stranger"] == "not a garment"

@@ -80,6 +80,34 @@ def test_light_from_one_side_does_not_matter(left, right, ink, turned):
     assert distance(encode(Image.fromarray(photograph)), encode(drawing())) < 0.02
 
 
+@pytest.mark.parametrize("light", ["vignette", "shadow"])
+def test_the_light_of_a_photograph_does_not_matter(light):
+    thin = Image.new("L", (350, 400), 0)
+    ImageDraw.Draw(thin).line([(2 * x + 70, 2 * y + 60) for x, y in SEVEN], fill=255, width=6, joint="curve")
+    stroke = scale(np.asarray(thin))
+    y, x = np.indices(stroke.shape) / np.array(stroke.shape)[:, np.newaxis, np.newaxis] - 0.5
+    lit = 1 - 0.8 * (x**2 + y**2) if light == "vignette" else 1 - 0.4 / (1 + np.exp(-(x + y / 2 + 0.1) / 0.04))
+    noise = np.random.default_rng(0).normal(0, 3, stroke.shape)
+    photograph = (230 * lit * (1 - 0.8 * stroke) + noise).clip(0, 255).astype(np.uint8)
+    assert distance(encode(Image.fromarray(photograph)), encode(thin)) < 0.01
+
+
+@pytest.mark.parametrize(("ground", "ink"), [(255, 0), (0, 255)])
+def test_a_digit_may_fill_its_picture(ground, ink):
+    broad = Image.new("L", (90, 110), ground)
+    ImageDraw.Draw(broad).line([(10, 10), (80, 10), (30, 100)], fill=ink, width=20, joint="curve")
+    padded = Image.new("L", (290, 310), ground)
+    padded.paste(broad, (100, 100))
+    assert distance(encode(broad), encode(padded)) < 0.01
+
+
+def test_a_hairline_is_as_bright_as_a_broad_stroke():
+    thin = Image.new("L", (700, 800), 255)
+    ImageDraw.Draw(thin).line([(5 * x, 5 * y) for x, y in SEVEN], fill=0, width=2)
+    bright = encode(thin)[0]
+    assert np.median(bright[bright > 0.25]) > 0.6
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_exif_orientation_is_honoured(orientation):
     turns = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE"}
@@ -187,6 +215,11 @@ def test_a_blank_picture_has_no_ink(size, ground):
 def test_noise_on_blank_paper_is_no_ink():
     noise = np.random.default_rng(0).normal(200, 5, (200, 300))
     assert encode(Image.fromarray(noise.astype(np.uint8))).max() == 0
+
+
+def test_light_from_one_side_on_blank_paper_is_no_ink():
+    light = np.linspace(230, 120, 300) + np.random.default_rng(0).normal(0, 3, (200, 300))
+    assert encode(Image.fromarray(light.astype(np.uint8))).max() == 0
 
 
 @given(arrays(np.uint8, (28, 28)))

@@ -5,7 +5,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from cases import CASES, DRAWS_OR_MIXES
+from cases import CASES, DRAWS_OR_MIXES, READS_CATEGORIES, counted, gradient_for, with_lengths, with_values
 
 from core import (
     LAYERS,
@@ -14,10 +14,12 @@ from core import (
     ConvPool2D,
     Dense,
     Dropout,
+    GlobalAveragePool1D,
     GradientError,
     Gradients,
     Layer,
     MaxPool2D,
+    Padded,
     ReLU,
     Sequential,
     Tanh,
@@ -26,19 +28,28 @@ from core import (
     predict,
     save_weights,
 )
-
-PAIRS = [pytest.param(make, id=f"{kind.__name__}-{i}") for kind, made in CASES.items() for i, make in enumerate(made)]
-
-
-STEADY = [  # those that neither draw numbers nor mix examples, so that neither cut nor training shows
-    pytest.param(make, id=f"{kind.__name__}-{i}")
-    for kind, made in CASES.items()
-    for i, make in enumerate(made)
-    if kind not in DRAWS_OR_MIXES
-]
+from core.padded import call, values_of
 
 
-@pytest.fixture(params=PAIRS)
+def pairs(wanted=lambda kind, x: True):
+    """A parameter for each case that is wanted, by its layer and input."""
+    return [
+        pytest.param(make, id=f"{kind.__name__}-{i}")
+        for kind, made in CASES.items()
+        for i, make in enumerate(made)
+        if wanted(kind, make(np.random.default_rng(0))[1])
+    ]
+
+
+# those that neither draw numbers nor mix examples, so that neither cut nor training shows
+STEADY = pairs(lambda kind, x: kind not in DRAWS_OR_MIXES)
+OF_NUMBERS = pairs(
+    lambda kind, x: x.dtype.kind == "f" and kind not in READS_CATEGORIES
+)  # not of ids, which no layer makes
+PADDED = pairs(lambda kind, x: isinstance(x, Padded) and kind not in DRAWS_OR_MIXES)
+
+
+@pytest.fixture(params=pairs())
 def case(request):
     layer, x = request.param(np.random.default_rng(0))
     return layer, x
@@ -49,13 +60,20 @@ def stream(seed=1):
     return lambda: made
 
 
+def context(x, grads, dtype=np.float64):
+    """Of a training pass that wants all the gradients there are."""
+    ctx = Context(True, grads, stream(), dtype)
+    ctx.needs_dx = x.dtype.kind == "f"
+    return ctx
+
+
 def run(layer, x, dy=None, grads=None, dtype=np.float64):
     """(y, dx, grads) of one training pass."""
     grads = Gradients(layer.trainable()) if grads is None else grads
-    ctx = Context(True, grads, stream(), dtype)
+    ctx = context(x, grads, dtype)
     grads.start()
-    y = layer.forward(x, ctx)
-    dx = layer.backward(np.ones_like(y) if dy is None else dy, ctx)
+    y = call(layer, x, ctx)
+    dx = layer.backward(gradient_for(y) if dy is None else dy, ctx)
     grads.finish()
     return y, dx, grads
 
@@ -74,6 +92,7 @@ def test_backward_is_the_derivative_of_forward(case):
     gradient_check(*case)
 
 
+@pytest.mark.parametrize("case", OF_NUMBERS, indirect=True)
 def test_backward_is_the_derivative_behind_another_layer(case):
     """The input's gradient must be right as well, not only the parameters': a layer in front depends on it."""
     layer, x = case
@@ -85,15 +104,14 @@ def test_backward_is_the_derivative_behind_another_layer(case):
 def test_a_pass_writes_nothing_but_its_context(case):
     layer, x = case
     in_float64(layer)
-    before = copy.deepcopy(vars(layer)), x.copy()
+    before = copy.deepcopy(vars(layer)), values_of(x).copy()
     for parameter in layer.parameters():
         parameter.value.setflags(write=False)
-    x.setflags(write=False)
-    y = layer.forward(x, Context(dtype=np.float64))  # a serving pass
-    dy = np.ones_like(y)
+    values_of(x).setflags(write=False)
+    dy = gradient_for(call(layer, x, Context(dtype=np.float64)))  # a serving pass
     dy.setflags(write=False)
     run(layer, x, dy)
-    np.testing.assert_array_equal(x, before[1])
+    np.testing.assert_array_equal(values_of(x), before[1])
     assert repr(vars(layer)) == repr(before[0])
     for (_, now), (_, then) in zip(layer.named_parameters(), _parameters_in(before[0]), strict=True):
         np.testing.assert_array_equal(now.value, then.value)
@@ -110,17 +128,19 @@ def test_the_cut_of_a_batch_changes_nothing(case):
     layer, x = case
     in_float64(layer)
     y, dx, grads = run(layer, x)
-    y, dx, whole = y.copy(), dx.copy(), grads.flat.copy()
-    ctx = Context(True, grads, stream(), np.float64)
+    y, dx, whole = counted(y).copy(), None if dx is None else dx.copy(), grads.flat.copy()
+    ctx = context(x, grads)
     grads.start()
     outputs, inputs = [], []
     for part in (slice(0, 1), slice(1, len(x))):  # two micro-batches of one lane
-        made = layer.forward(x[part], ctx)
-        outputs.append(made.copy())
-        inputs.append(layer.backward(np.ones_like(made), ctx).copy())
+        made = call(layer, x[part], ctx)
+        outputs.append(counted(made).copy())
+        d = layer.backward(gradient_for(made), ctx)
+        inputs.append(None if d is None else d.copy())
     grads.finish()
     np.testing.assert_allclose(np.concatenate(outputs), y, rtol=1e-12, atol=1e-12)
-    np.testing.assert_allclose(np.concatenate(inputs), dx, rtol=1e-12, atol=1e-12)
+    if dx is not None:
+        np.testing.assert_allclose(np.concatenate(inputs), dx, rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(grads.flat, whole, rtol=1e-11, atol=1e-11)
 
 
@@ -128,24 +148,29 @@ def test_the_cut_of_a_batch_changes_nothing(case):
 def test_serving_and_training_agree_where_nothing_is_drawn(case):
     layer, x = case
     in_float64(layer)
-    np.testing.assert_array_equal(layer.forward(x, Context(dtype=np.float64)), run(layer, x)[0])
+    served = counted(call(layer, x, Context(dtype=np.float64)))
+    np.testing.assert_array_equal(served, counted(run(layer, x)[0]))
 
 
+@pytest.mark.parametrize("case", OF_NUMBERS, indirect=True)
 def test_a_warm_pass_allocates_nothing_that_grows(case):
     """64 KiB: what NumPy's own casting buffers take. A batch of any of these is larger."""
     layer, x = case
-    x = np.repeat(x, -(-400_000 // x.size), axis=0).astype(np.float32)
+    x = with_values(x, lambda v: v.astype(np.float32))
+    if isinstance(x, Padded):  # few and long, rather than many and short
+        x = Padded(np.repeat(x.values, 40, axis=1), 40 * x.lengths)
+    times = -(-400_000 // values_of(x).size)
+    x = with_lengths(x, lambda a: np.repeat(a, times, axis=0))
     grads = Gradients(layer.trainable())
     ctx = Context(True, grads, stream())
 
     def step():
         grads.start()
-        y = layer.forward(x, ctx)
-        layer.backward(dy if dy is not None else y.copy(), ctx)
+        call(layer, x, ctx)
+        layer.backward(dy, ctx)
         grads.finish()
 
-    dy = None
-    dy = np.ones_like(layer.forward(x, ctx))
+    dy = gradient_for(call(layer, x, ctx))
     step()
     step()
     tracemalloc.start()
@@ -154,18 +179,21 @@ def test_a_warm_pass_allocates_nothing_that_grows(case):
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert peak < 256 * 1024, f"{peak} bytes for an input of {x.nbytes}"
+    assert peak < 256 * 1024, f"{peak} bytes for an input of {values_of(x).nbytes}"
 
 
 def test_weights_survive_a_file(case, tmp_path):
     layer, x = case
-    expected = predict(layer, x.astype(np.float32))
+    x = with_values(x, lambda v: v.astype(np.float32) if v.dtype.kind == "f" else v)
+    if isinstance(call(layer, x, Context()), Padded):
+        layer = Sequential(layer, GlobalAveragePool1D())
+    expected = predict(layer, x)
     save_weights(tmp_path / "w.safetensors", layer)
     other = copy.deepcopy(layer)
     for parameter in other.parameters():
         parameter.value = np.zeros_like(parameter.value)
     load_weights(tmp_path / "w.safetensors", other)
-    np.testing.assert_array_equal(predict(other, x.astype(np.float32)), expected)
+    np.testing.assert_array_equal(predict(other, x), expected)
 
 
 def test_another_batch_size_leaves_no_trace(case):
@@ -176,19 +204,47 @@ def test_another_batch_size_leaves_no_trace(case):
 
     def pass_over(x, ctx):
         grads.start()
-        y = layer.forward(x, ctx).copy()
-        dx = layer.backward(np.cos(y), ctx).copy()
+        y = call(layer, x, ctx)
+        made = counted(y).copy()
+        dx = layer.backward(gradient_for(y, np.cos), ctx)
         grads.finish()
-        return y, dx, grads.flat.copy()
+        return made, np.zeros(1) if dx is None else dx.copy(), grads.flat.copy()
 
-    fresh = pass_over(x[:3], Context(True, grads, stream(), np.float64))
-    ctx = Context(True, grads, stream(), np.float64)
-    pass_over(np.concatenate([x, x + 1]), ctx)
+    fresh = pass_over(x[:3], context(x, grads))
+    ctx = context(x, grads)
+    other = with_values(x, lambda v: v + 1 if v.dtype.kind == "f" else v[::-1])
+    pass_over(x, ctx)
+    pass_over(with_lengths(other, lambda a: np.concatenate([a, a[::-1]])), ctx)
     ctx._stream = stream()  # the same draws again
     for inner in ctx._inner:
         inner._stream = ctx._stream
     for now, then in zip(pass_over(x[:3], ctx), fresh, strict=True):
         np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("case", PADDED, indirect=True)
+@pytest.mark.parametrize("more", [0, 1, 6])
+def test_padding_never_changes_a_result(case, more):
+    """Outputs, and the gradients of parameters and input: with more padding, and with other garbage in it."""
+    layer, x = case
+    in_float64(layer)
+    y, dx, grads = run(layer, x, None)
+    expected = counted(y).copy(), grads.flat.copy(), dx
+
+    def padded(v, fill):
+        longer = np.full((v.shape[0], v.shape[1] + more, *v.shape[2:]), fill, v.dtype)
+        for to, sequence, length in zip(longer, v, x.lengths, strict=True):
+            to[:length] = sequence[:length]
+        return longer
+
+    weight = None if x.weight is None else padded(x.weight, 1e9)
+    y, longer_dx, grads = run(layer, Padded(padded(x.values, -1 if x.dtype.kind == "i" else 1e3), x.lengths, weight))
+    np.testing.assert_allclose(counted(y), expected[0], rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(grads.flat, expected[1], rtol=1e-11, atol=1e-11)
+    if dx is not None:
+        behind = np.arange(longer_dx.shape[1]) >= x.lengths[:, None]
+        assert not longer_dx[behind].any()
+        np.testing.assert_allclose(counted(Padded(longer_dx, x.lengths)), counted(Padded(dx, x.lengths)), rtol=1e-11)
 
 
 @pytest.mark.parametrize("padding", ["valid", "same", 2])

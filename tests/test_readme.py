@@ -75,13 +75,16 @@ class Parsed(Exception):
 @pytest.fixture
 def parse_only(monkeypatch):
     """Start a script, and stop once its arguments are parsed."""
-    parse = argparse.ArgumentParser.parse_args
 
-    def parse_and_stop(parser, *arguments):
-        parse(parser, *arguments)
-        raise Parsed
+    def stopping(parse):
+        def parse_and_stop(parser, *arguments):
+            parse(parser, *arguments)
+            raise Parsed
 
-    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", parse_and_stop)
+        return parse_and_stop
+
+    for way in ("parse_args", "parse_intermixed_args"):
+        monkeypatch.setattr(argparse.ArgumentParser, way, stopping(getattr(argparse.ArgumentParser, way)))
 
     def start(words):
         monkeypatch.setattr(sys, "argv", words)

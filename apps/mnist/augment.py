@@ -20,6 +20,7 @@ from core import Array, Context, Examples
 
 GRID = 6  # G
 NUMBERS = 8 + 2 * GRID * GRID  # that a distortion takes
+FLAG_NUMBERS = 6  # that a flag takes, the last of them whether there is one
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Distortion:
     shift   pixels      turn    degrees      scale   share of the size      slant   pixels across per pixel down
     bend    standard deviation of the elastic field, pixels (Simard, Steinkraus & Platt, 2003)
     pen     share of the way to the brightest (thicker) or darkest (thinner) of the neighbouring pixels
+    flag    share of the ones that get a flag, half of them a foot too, as most of Europe writes them
     mirror  whether every other image is mirrored
 
     Raises ValueError for a change that is negative, or too large to make sense.
@@ -40,19 +42,21 @@ class Distortion:
     slant: float = 0.15
     bend: float = 0.6
     pen: float = 0.35
+    flag: float = 0.4
     mirror: bool = False
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            most = {"scale": 0.9, "pen": 1.0, "mirror": 1}.get(name, 360.0)
+            most = {"scale": 0.9, "pen": 1.0, "flag": 1.0, "mirror": 1}.get(name, 360.0)
             if not 0 <= value <= most:
                 raise ValueError(f"{name} is a number from 0 to {most:g}, not {value}")
 
     def scaled(self, strength: float) -> Distortion:
-        """All changes `strength` times as large; scale and pen up to their limits."""
+        """All changes `strength` times as large, up to their limits; flag and mirror as they are."""
         larger = {name: value * strength for name, value in vars(self).items()}
         limits = {"scale": min(larger["scale"], 0.9), "pen": min(larger["pen"], 1.0)}
-        return Distortion(**larger | limits | {"mirror": self.mirror and strength > 0})
+        kept = {"flag": self.flag, "mirror": self.mirror} if strength > 0 else {"flag": 0.0, "mirror": False}
+        return Distortion(**larger | limits | kept)
 
 
 class Augmented(Examples):
@@ -69,11 +73,14 @@ class Augmented(Examples):
 
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Array, Array, Array | None]:
         x, t, weight = super().take(rows, epoch, ctx)
-        u = uniforms(self.seed, epoch, rows, NUMBERS + 2 + outliers.NUMBERS)
+        u = uniforms(self.seed, epoch, rows, NUMBERS + 2 + outliers.NUMBERS + FLAG_NUMBERS)
+        flagged = np.flatnonzero((t == 1) & (u[:, -1] < 2 * self.distortion.flag - 1))
+        if flagged.size:
+            x[flagged] = with_flag(x[flagged], u[flagged, -FLAG_NUMBERS:])
         spoilt = np.flatnonzero(u[:, NUMBERS] < 2 * self.outliers - 1)
         if spoilt.size:
             other = self.x[((u[spoilt, NUMBERS + 1] + 1) / 2 * len(self.x)).astype(np.intp)]
-            x[spoilt] = outliers.spoil(x[spoilt], t[spoilt], other, u[spoilt, NUMBERS + 2 :])
+            x[spoilt] = outliers.spoil(x[spoilt], t[spoilt], other, u[spoilt, NUMBERS + 2 : -FLAG_NUMBERS])
             t[spoilt] = self.stranger
         return distort(x, self.distortion, u[:, :NUMBERS]), t, weight
 
@@ -166,6 +173,45 @@ def _with_pen(images: Array, share: Array) -> Array:
     share = share[:, None, None]
     changed: Array = images + np.maximum(share, 0) * (brightest - images) + np.maximum(-share, 0) * (darkest - images)
     return changed
+
+
+def with_flag(x: Array, u: Array) -> Array:
+    """Strokes x (N, 1, S, S), u (N, FLAG_NUMBERS) in [−1, 1) → with a flag at the top, every other one with a foot
+
+    The flag falls to the left from the highest ink, 4 to 15 pixels long and 20 to 65 degrees off the vertical.
+    """
+    side = x.shape[-1]
+    ink = np.asarray(x[:, 0] > 0.5)
+    some = np.asarray(ink.any(axis=2))
+    top, bottom = some.argmax(axis=1), side - 1 - some[:, ::-1].argmax(axis=1)
+    each = np.arange(len(x))
+    columns = np.arange(side, dtype=np.float32)
+    head, heel = (
+        (ink[each, row] * columns).sum(axis=1) / np.maximum(ink[each, row].sum(axis=1), 1) for row in (top, bottom)
+    )
+    angle, length = np.radians(42.5 + 22.5 * u[:, 0]), 9.5 + 5.5 * u[:, 1]
+    pen = 1.1 + 0.4 * u[:, 2]
+    start, end = (
+        np.stack([top, head], axis=1),
+        np.stack([top + length * np.cos(angle), head - length * np.sin(angle)], 1),
+    )
+    drawn = np.maximum(x[:, 0], _line(start, end, pen, side))
+    width = (2.5 + 2 * u[:, 3])[:, None] * np.array([0, 1])
+    foot = np.stack([bottom, heel], axis=1)
+    footed = np.maximum(drawn, _line(foot - width, foot + width, pen, side))
+    flagged: Array = np.where((u[:, 4] < 0)[:, None, None], footed, drawn)[:, None].astype(x.dtype)
+    return flagged
+
+
+def _line(start: Array, end: Array, pen: Array, side: int) -> Array:
+    """From start (N, 2) to end (N, 2), (row, column), with a round pen of radius (N,) → (N, S, S) in [0, 1]"""
+    places = np.mgrid[:side, :side].reshape(2, -1).T  # (P, 2)
+    along = end - start
+    off = places - start[:, None]  # (N, P, 2)
+    share = (off @ along[:, :, None])[..., 0] / np.maximum((along**2).sum(axis=1), 1e-6)[:, None]
+    distance = np.linalg.norm(off - share.clip(0, 1)[..., None] * along[:, None], axis=2)
+    line: Array = (pen[:, None] + 0.5 - distance).clip(0, 1).reshape(-1, side, side)
+    return line
 
 
 def _sampled(images: Array, rows: Array, columns: Array) -> Array:

@@ -25,8 +25,9 @@ BOX = 20  # the longer side of the digit in it
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF")
 MAX_BYTES = 64 * 2**20
 MAX_PIXELS = 25_000_000
-WORKING_SIDE = 400  # larger pictures are first reduced to a longer side of 400 to 799 pixels
+WORKING_SIDE = 200  # larger pictures are first reduced to a longer side of 200 to 399 pixels
 BLACK = 32  # the brightest grey of a black ground
+COARSE = 48  # the ground is sought in a picture with a longer side of 48 pixels at most
 FAINTEST = 24  # a picture whose strokes differ less from the ground, in grey levels, is blank
 
 
@@ -130,15 +131,20 @@ def has_mnist_form(grey: np.ndarray) -> bool:
 def find_ink(grey: np.ndarray) -> np.ndarray:
     """Grey (H, W) uint8 -> how much ink, darker or lighter than the ground, lies on each pixel (H, W) float32
 
-    The border tells the grey of the ground and its noise; of what stands out, the top quarter is full ink.
+    What differs from the ground by more than the noise near the edge is a stroke; the top quarter is full ink.
     """
-    ground = _ground(grey)
-    noise = 3 * 1.4826 * np.median(abs(_border(grey - ground)))  # three standard deviations
-    middle = np.median(ground)  # where there is less light, dark ink differs less from its ground
-    darker = np.maximum(ground - grey, 0) * (middle / np.maximum(ground, 1))
-    lighter = np.maximum(grey - ground, 0) * ((256 - middle) / np.maximum(256 - ground, 1))
-    ink = darker if (darker**2).sum() >= (lighter**2).sum() else lighter
-    strokes = ink[ink > max(noise, FAINTEST)]
+    plane = _plane(grey)
+    small = _shrink(grey - plane)
+    if not _lies_on_light(small):
+        grey, plane, small = 255 - grey, 255 - plane, -small  # from here on the ink is dark
+    ground = plane + _fill(small, grey.shape)
+    off = _border(ground - grey)
+    ground = np.maximum(ground - np.median(off), 0)
+    noise = 3 * 1.4826 * np.median(abs(off - np.median(off)))  # three standard deviations
+    darker = np.maximum(ground - grey, 0)
+    # Where there is less light, ink differs less from its ground.
+    ink = darker * ((np.median(ground) + 1) / (ground + 1))
+    strokes = ink[darker > max(noise, FAINTEST)]
     if strokes.size == 0:
         return np.zeros_like(ink)
     full = np.quantile(strokes, 0.75)
@@ -147,8 +153,8 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     return stretched
 
 
-def _ground(grey: np.ndarray) -> np.ndarray:
-    """The grey of the ground at every pixel: a plane through the border, since light may fall from one side.
+def _plane(grey: np.ndarray) -> np.ndarray:
+    """A plane through the border: the grey of the ground where light falls from one side.
 
     (H, W) -> (H, W) float32. What crosses the border, a stroke say, is left out of a second fit.
     """
@@ -162,9 +168,52 @@ def _ground(grey: np.ndarray) -> np.ndarray:
         off = abs(border - at @ level)
         near = off <= max(np.quantile(off, 0.75), 1)
         level = np.linalg.lstsq(at[near], border[near])[0]
-    ground: np.ndarray = level[0] + level[1] * np.arange(height, dtype=np.float32)[:, np.newaxis]
-    ground = ground + level[2] * np.arange(width, dtype=np.float32)
-    return ground
+    plane: np.ndarray = level[0] + level[1] * np.arange(height, dtype=np.float32)[:, np.newaxis]
+    plane = plane + level[2] * np.arange(width, dtype=np.float32)
+    return plane
+
+
+def _fill(small: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """A light ground without its dark strokes, in shadow or not.  (h, w) -> shape (H, W) float32
+
+    A morphological closing (Serra, 1982): a maximum over a square that is wider than any stroke, then a minimum,
+    which gives the edges of shadows back.
+    """
+    from PIL import Image
+
+    filled = _spread(_spread(small, np.maximum), np.minimum)
+    return np.asarray(Image.fromarray(filled).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
+
+
+def _lies_on_light(small: np.ndarray) -> bool:
+    """Whether the ground is the lighter of the two: most of the picture, and most of its border, are ground.
+
+    small: (h, w). Each pixel votes by how near it is to the lightest and to the darkest place around it, with a
+    weight that grows with the difference of the two.
+    """
+    lightest, darkest = _spread(small, np.maximum), _spread(small, np.minimum)
+    contrast = lightest - darkest
+    votes, weights = (small - (lightest + darkest) / 2) * contrast, contrast**2
+    shares = (part(votes).sum() / max(part(weights).sum(), 1) for part in (np.asarray, _border))
+    return bool(sum(shares) >= 0)
+
+
+def _shrink(grey: np.ndarray) -> np.ndarray:
+    """(H, W) float32 -> (h, w), the longer side COARSE pixels at most"""
+    from PIL import Image
+
+    size = (max(1, round(side * min(1, COARSE / max(grey.shape)))) for side in reversed(grey.shape))
+    return np.asarray(Image.fromarray(grey).resize(tuple(size), Image.Resampling.BOX))
+
+
+def _spread(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
+    """The maximum or the minimum over a square around each pixel, a third of the longer side wide.  (h, w) -> (h, w)"""
+    reach = max(grey.shape) // 6
+    for axis in (0, 1):
+        padded = np.pad(grey, [(reach, reach) if axis == a else (0, 0) for a in (0, 1)], mode="edge")
+        views = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis)
+        grey = extreme.reduce(views, axis=-1)
+    return grey
 
 
 def _border(grey: np.ndarray) -> np.ndarray:
@@ -202,14 +251,19 @@ def _crop(ink: np.ndarray) -> np.ndarray:
 
 
 def _fit(ink: np.ndarray) -> np.ndarray:
-    """Scale the longer side to 20 pixels, antialiased, the strongest ink to 1.  (H, W) -> (h, w)"""
+    """Scale the longer side to 20 pixels, antialiased, and the top quarter of the ink to 1.  (H, W) -> (h, w)
+
+    So a hairline, which is less than a pixel wide by now, is as bright as a broad stroke.
+    """
     from PIL import Image
 
     height, width = (max(1, round(BOX * side / max(ink.shape))) for side in ink.shape)
     resized = Image.fromarray(ink).resize((width, height), Image.Resampling.BICUBIC)
     digit: np.ndarray = np.asarray(resized).clip(0, 1)
-    digit /= max(digit.max(), np.finfo(np.float32).tiny)
-    return digit
+    if not digit.any():
+        return digit
+    scaled: np.ndarray = (digit / np.quantile(digit[digit > 0.25 * digit.max()], 0.75)).clip(0, 1)
+    return scaled
 
 
 def _offset(profile: np.ndarray) -> int:

@@ -12,7 +12,7 @@ from apps.errors import InputError
 from apps.explain import Activation, activations, saliency, stages
 from apps.jobs import find
 from apps.mnist.examples import examples
-from apps.mnist.image import FORMATS, MAX_BYTES, open_image
+from apps.mnist.image import FORMATS, MAX_BYTES, encode, open_image
 from apps.mnist.misread import Misread, read_misread
 from apps.mnist.pad import GALLERY_CSS, GALLERY_HTML, GALLERY_JS, PAD_CSS, PAD_HTML, PAD_JS, draw
 from apps.mnist.task import MNIST
@@ -78,7 +78,7 @@ def read(names: tuple[str, ...], palette: Palette) -> None:
         predictor = predictor_of(name)
         with left:
             picture = ask(palette)
-        x = None if picture is None else MNIST.encode(picture)[np.newaxis]
+        x = None if picture is None else encode(picture)[np.newaxis]
         answer = None if picture is None else predictor(picture)
     except (InputError, CheckpointError) as error:
         with left:

@@ -12,7 +12,13 @@ from core.layer import Layer
 _SCALARS = {dtype: np.zeros((), dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}  # 0-d: cheapest
 
 
-class ReLU(Layer):
+class Activation(Layer):
+    """A function of each number, or of each row."""
+
+    per_step = True
+
+
+class ReLU(Activation):
     """y = max(x, 0)      dx = dy where y > 0, else 0      (Nair & Hinton, 2010)"""
 
     def forward(self, x: Array, ctx: Context) -> Array:
@@ -28,7 +34,7 @@ class ReLU(Layer):
         return dx
 
 
-class LeakyReLU(Layer):
+class LeakyReLU(Activation):
     """y = max(x, a x), 0 ≤ a < 1      dx = dy where x > 0, else a dy      (Maas et al., 2013)
 
     Raises ValueError for a slope a outside [0, 1).
@@ -56,7 +62,7 @@ class LeakyReLU(Layer):
         return dx
 
 
-class ELU(Layer):
+class ELU(Activation):
     """y = x where x > 0, else a (eˣ − 1)      dx = dy where x > 0, else dy (y + a)      (Clevert et al., 2016)"""
 
     def __init__(self, alpha: float = 1.0) -> None:
@@ -82,7 +88,7 @@ class ELU(Layer):
         return dx
 
 
-class Sigmoid(Layer):
+class Sigmoid(Activation):
     """y = 1 / (1 + e⁻ˣ) = ½ tanh(x / 2) + ½      dx = dy y (1 − y)
 
     The slope is ¼ at most, so a deep stack of sigmoids multiplies gradients away.
@@ -101,7 +107,7 @@ class Sigmoid(Layer):
         return dx
 
 
-class Tanh(Layer):
+class Tanh(Activation):
     """y = tanh x      dx = dy (1 − y²)"""
 
     def forward(self, x: Array, ctx: Context) -> Array:
@@ -117,7 +123,7 @@ class Tanh(Layer):
         return dx
 
 
-class SiLU(Layer):
+class SiLU(Activation):
     """y = x σ(x)      dx = dy (σ + y (1 − σ))      (Elfwing et al., 2018; "swish")"""
 
     def forward(self, x: Array, ctx: Context) -> Array:
@@ -135,7 +141,7 @@ class SiLU(Layer):
         return dx
 
 
-class GELU(Layer):
+class GELU(Activation):
     """y = ½ x (1 + tanh u),  u = √(2/π) (x + 0.044715 x³)      (Hendrycks & Gimpel, 2016; the tanh form)
 
     dx = dy (½ (1 + tanh u) + ½ x (1 − tanh² u) u')
@@ -171,7 +177,7 @@ class GELU(Layer):
         return dx
 
 
-class Softplus(Layer):
+class Softplus(Activation):
     """y = ln(1 + eˣ) = max(x, 0) + ln(1 + e^−|x|)      dx = dy σ(x)      (Dugas et al., 2001)"""
 
     def forward(self, x: Array, ctx: Context) -> Array:
@@ -191,7 +197,7 @@ class Softplus(Layer):
         return dx
 
 
-class Softmax(Layer):
+class Softmax(Activation):
     """y_k = e^{x_k} / Σ_j e^{x_j} over the last axis      dx = y (dy − Σ_j dy_j y_j)      (Bridle, 1990)
 
     For training a classifier, leave it out and use `SoftmaxCrossEntropy`, which is exact where this one rounds.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from core.context import Array, Context
 from core.layer import Layer
+from core.padded import Padded, call, values_of
 
 
 class Concat(Layer):
@@ -18,19 +21,25 @@ class Concat(Layer):
     Raises ValueError where the outputs differ in another axis, or a layer's `backward` returns nothing.
     """
 
+    takes_padded = True
+
     def __init__(self, *layers: Layer, axis: int = 1) -> None:
         if not layers:
             raise ValueError("Concat needs at least one layer")
         self.layers = layers
         self.axis = axis
 
-    def forward(self, x: Array, ctx: Context) -> Array:
-        parts = [layer.forward(x, ctx[i]) for i, layer in enumerate(self.layers)]
+    def forward(self, x: Any, ctx: Context) -> Any:
+        made = [call(layer, x, ctx[i]) for i, layer in enumerate(self.layers)]
+        parts = [values_of(part) for part in made]
+        if isinstance(made[0], Padded) and self.axis % parts[0].ndim < 2:
+            raise ValueError("Concat joins the features of sequences: give it axis=-1")
         ends = np.cumsum([part.shape[self.axis] for part in parts])
         ctx.save(ends[:-1])
         shape = list(parts[0].shape)
         shape[self.axis] = int(ends[-1])
-        return np.concatenate(parts, self.axis, out=ctx.like("y", parts[0], shape=tuple(shape)))
+        y = np.concatenate(parts, self.axis, out=ctx.like("y", parts[0], shape=tuple(shape)))
+        return made[0].like(y) if isinstance(made[0], Padded) else y
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
         (ends,) = ctx.saved

@@ -19,6 +19,8 @@ class Dense(Layer):
     Raises ValueError when the last axis of x is not I, or its type is not the weights'.
     """
 
+    per_step = True
+
     def __init__(
         self,
         inputs: int,
@@ -37,7 +39,7 @@ class Dense(Layer):
             raise ValueError(f"Dense takes {len(weight)} inputs, but x has shape {x.shape}")
         if x.dtype != weight.dtype:
             raise ValueError(f"Dense has weights of {weight.dtype}, but x is {x.dtype}: convert x")
-        rows = x if x.ndim == 2 else x.reshape(-1, len(weight))
+        rows = x if x.ndim == 2 else _in_order(x, "x", ctx).reshape(-1, len(weight))
         ctx.save(rows, x.shape)
         y = ctx.buffer("y", (len(rows), weight.shape[1]))
         np.dot(rows, weight, out=y)
@@ -49,7 +51,7 @@ class Dense(Layer):
         rows, shape = ctx.saved
         weight = self.weight.value
         if dy.ndim != 2:
-            dy = dy.reshape(-1, weight.shape[1])
+            dy = _in_order(dy, "dy", ctx).reshape(-1, weight.shape[1])
         ctx.add_product(self.weight, rows.T, dy)
         if self.bias is not None:
             ctx.add_product(self.bias, ctx.ones(len(dy)), dy)
@@ -65,3 +67,12 @@ class Dense(Layer):
 
     def __repr__(self) -> str:
         return "Dense({}, {})".format(*self.weight.value.shape)
+
+
+def _in_order(x: Array, name: str, ctx: Context) -> Array:
+    """x in C order, so that it can be seen as rows: itself, or a copy in a buffer."""
+    if x.flags.c_contiguous:
+        return x
+    copy = ctx.buffer(name, x.shape)
+    np.copyto(copy, x)
+    return copy

@@ -19,6 +19,8 @@ class Dropout(Layer):
     Raises ValueError for p outside [0, 1).
     """
 
+    per_step = True
+
     def __init__(self, p: float) -> None:
         if not 0 <= p < 1:
             raise ValueError(f"the probability of dropping is from 0 up to, not including, 1; not {p}")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from core.context import Array, Context
 from core.layer import Layer
+from core.padded import call, values_of
 
 
 class Ensemble(Layer):
@@ -19,13 +22,15 @@ class Ensemble(Layer):
     Raises ValueError where there is no member, or their logits differ in shape.
     """
 
+    takes_padded = True
+
     def __init__(self, *members: Layer) -> None:
         if not members:
             raise ValueError("Ensemble needs at least one member")
         self.members = members
 
-    def forward(self, x: Array, ctx: Context) -> Array:
-        outputs = [member.forward(x, ctx[i]) for i, member in enumerate(self.members)]
+    def forward(self, x: Any, ctx: Context) -> Array:
+        outputs = [values_of(call(member, x, ctx[i])) for i, member in enumerate(self.members)]
         if len(shapes := {z.shape for z in outputs}) != 1 or outputs[0].ndim != 2:
             raise ValueError(f"the members of an Ensemble give logits of one shape (N, K), not {sorted(shapes)}")
         p = ctx.buffer("p", (len(outputs), *outputs[0].shape))

@@ -21,6 +21,8 @@ class LayerNorm(Layer):
     Raises ValueError when the last axis of x is not F.
     """
 
+    per_step = True
+
     def __init__(self, features: int, *, epsilon: float = 1e-5) -> None:
         self.gain = Parameter(ones((features,)), decays=False)
         self.shift = Parameter(zeros((features,)), decays=False)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from core.context import Array, Context
 from core.layer import Layer
+from core.padded import Padded, call, values_of
 
 
 class Residual(Layer):
@@ -18,16 +21,19 @@ class Residual(Layer):
     Raises ValueError where f(x) and g(x) differ in shape.
     """
 
+    takes_padded = True
+
     def __init__(self, inner: Layer, shortcut: Layer | None = None) -> None:
         self.inner = inner
         self.shortcut = shortcut
 
-    def forward(self, x: Array, ctx: Context) -> Array:
-        a = self.inner.forward(x, ctx[0])
-        b = x if self.shortcut is None else self.shortcut.forward(x, ctx[1])
+    def forward(self, x: Any, ctx: Context) -> Any:
+        y = call(self.inner, x, ctx[0])
+        a, b = values_of(y), values_of(x if self.shortcut is None else call(self.shortcut, x, ctx[1]))
         if a.shape != b.shape:
             raise ValueError(f"Residual adds {a.shape} and {b.shape}: give it a shortcut that makes them equal")
-        return np.add(a, b, out=ctx.like("y", a))
+        total = np.add(a, b, out=ctx.like("y", a))
+        return y.like(total) if isinstance(y, Padded) else total
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
         ctx[0].needs_dx = ctx[1].needs_dx = ctx.needs_dx

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from core.context import Array, Context
 from core.layer import Layer
+from core.padded import call
 
 
 class Sequential(Layer):
@@ -17,15 +20,17 @@ class Sequential(Layer):
     Raises ValueError where a layer's `backward` returns nothing that the layer before it needs.
     """
 
+    takes_padded = True
+
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
             if not isinstance(layer, Layer):
                 raise TypeError(f"Sequential takes layers, one after the other, not {type(layer).__name__}")
         self.layers = layers
 
-    def forward(self, x: Array, ctx: Context) -> Array:
+    def forward(self, x: Any, ctx: Context) -> Any:
         for layer, inner in zip(self.layers, ctx.inner(len(self.layers)), strict=True):
-            x = layer.forward(x, inner)
+            x = call(layer, x, inner)
         return x
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:

@@ -1,0 +1,194 @@
+"""Why an applicant is refused: what each feature adds to the logit, against applicants who are just accepted.
+
+Σ_f contribution_f(x) = logit(x) − mean over the references of logit(r), never rescaled. For a model that adds up one
+term a feature the contributions are those terms, exactly. For a network they are integrated gradients (Sundararajan,
+Taly & Yan, 2017), averaged over the references: along the straight line between the vectors that the first layer makes
+of x and of r, on which the network is smooth, so that Gauss–Legendre quadrature of few points is enough; where it is
+not, for some row, the number of points is doubled until it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from apps.credit.model import CreditModel, Member, mean_logit
+from core import Array, Context, Dropout, Flatten, Layer, Sequential
+from core.metrics import sigmoid
+
+MOST_REASONS = 4
+TOLERANCE = 1e-3  # of the sum of contributions, in logits
+POINTS = 4  # of the quadrature, at first
+MOST_POINTS = 192
+ROWS = 256  # at a time
+
+
+def contributions(model: CreditModel, numbers: np.ndarray) -> np.ndarray:
+    """numbers (N, F) → (N, F): what each feature adds to the calibrated logit, against the references"""
+    total = np.zeros(numbers.shape)
+    for weight, member in zip(model.weights, model.members, strict=True):
+        total += model.slope * weight * member_contributions(member, numbers, model.references)
+    return total
+
+
+def member_contributions(member: Member, numbers: np.ndarray, references: np.ndarray) -> np.ndarray:
+    """The same for the logit of one network."""
+    if is_sum(member):
+        at_references = terms(member, references).mean(axis=0)
+        return np.asarray(terms(member, numbers) - at_references)
+    path = _Path(member, references)
+    parts = [path(numbers[a : a + ROWS]) for a in range(0, len(numbers), ROWS)]
+    return np.concatenate(parts) if parts else np.empty(numbers.shape)
+
+
+def is_sum(member: Member) -> bool:
+    """Whether a network adds up one term a feature"""
+    return member.architecture in ("neural_additive", "logistic_regression")
+
+
+def terms(member: Member, numbers: np.ndarray) -> np.ndarray:
+    """numbers (N, F) → (N, F): the terms that a network which is a sum adds up, its constant left out"""
+    x = member.encoder(numbers)
+    first = member.network.layers[0]
+    if member.architecture == "neural_additive":
+        columns = first.forward(x, Context()).astype(np.float64)
+    else:
+        columns = x.astype(np.float64) * next(iter(first.parameters())).value[:, 0]
+    return by_feature(columns, member.encoder.owner, numbers.shape[1])
+
+
+def by_feature(columns: np.ndarray, owner: np.ndarray, features: int) -> np.ndarray:
+    """(N, C) → (N, F): the sums of the columns that belong to each feature"""
+    hot = np.zeros((len(owner), features))
+    hot[np.arange(len(owner)), owner] = 1
+    return np.asarray(columns @ hot)
+
+
+@lru_cache(16)
+def quadrature(points: int) -> tuple[tuple[float, float], ...]:
+    """(place, weight) of Gauss–Legendre quadrature on [0, 1]"""
+    x, w = np.polynomial.legendre.leggauss(points)
+    return tuple(zip(((x + 1) / 2).tolist(), (w / 2).tolist(), strict=True))
+
+
+class _Path:
+    """Integrated gradients of one network, from each reference to each row.
+
+    The second layer is affine, so its output moves on a straight line too: only what follows it is run at every point
+    of the quadrature, and the mean gradient is taken back through the first two layers once.
+    """
+
+    def __init__(self, member: Member, references: np.ndarray) -> None:
+        self.member = member
+        layers = [layer for layer in member.network.layers if not isinstance(layer, Dropout | Flatten)]
+        embeds = member.encoder.form == "bins"
+        self.embed: Layer = layers[0] if embeds else Sequential()
+        self.affine = layers[1 if embeds else 0]
+        self.tail = Sequential(*layers[2 if embeds else 1 :])
+        width = self._vectors(references[:1]).shape[1] // len(member.encoder.owner)
+        self.owner = np.repeat(member.encoder.owner, width)
+        self.starts = self._vectors(references)
+        self.hidden = self.affine.forward(self.starts, Context()).copy()
+        self.start_logits = mean_logit(self.tail.forward(self.hidden, Context()))
+        self.at_affine, self.at_tail = Context(train=True), Context(train=True)
+
+    def _vectors(self, numbers: np.ndarray) -> Array:
+        vectors: Array = self.embed.forward(self.member.encoder(numbers), Context()).copy()
+        return vectors
+
+    def __call__(self, numbers: np.ndarray, points: int = POINTS) -> np.ndarray:
+        """(N, F) contributions; rows that do not add up within TOLERANCE are done again with twice the points."""
+        ends = self._vectors(numbers)
+        columns = np.zeros(ends.shape)
+        hidden = self.affine.forward(ends, Context()).copy()
+        logits = mean_logit(self.tail.forward(hidden, Context()))
+        self.affine.forward(ends, self.at_affine)
+        for start, at_start in zip(self.starts, self.hidden, strict=True):
+            gradient = self._mean_gradient(at_start, hidden - at_start, points)
+            dx = self.affine.backward(gradient, self.at_affine)
+            assert dx is not None
+            columns += (ends - start) * dx
+        columns /= len(self.starts)
+        found = by_feature(columns, self.owner, numbers.shape[1])
+        wrong = np.abs(found.sum(axis=1) - (logits - self.start_logits.mean())) > TOLERANCE
+        if wrong.any() and points < MOST_POINTS:
+            found[wrong] = self(numbers[wrong], points * 2)
+        return found
+
+    def _mean_gradient(self, start: Array, way: Array, points: int) -> Array:
+        """∫ ∂logit/∂hidden (start + u · way) du"""
+        total = np.zeros_like(way)
+        for place, weight in quadrature(points):
+            y = self.tail.forward(start + way.dtype.type(place) * way, self.at_tail)
+            gradient = self.tail.backward(_slope(y) * y.dtype.type(weight), self.at_tail)
+            assert gradient is not None
+            total += gradient
+        return total
+
+
+def _slope(outputs: Array) -> Array:
+    """∂ mean_logit / ∂ z_k = p_k (1 − p_k) / (K p̄ (1 − p̄))"""
+    if outputs.shape[1] == 1:
+        return np.ones_like(outputs)
+    p = sigmoid(outputs)
+    mean = p.mean(axis=1, keepdims=True)
+    return np.asarray(p * (1 - p) / (outputs.shape[1] * mean * (1 - mean)), outputs.dtype)
+
+
+def top_reasons(contributed: np.ndarray, most: int = MOST_REASONS) -> np.ndarray:
+    """(N, F) contributions → (N, most): the features that add most to the risk, −1 where none adds any more"""
+    most = min(most, contributed.shape[1])
+    order = np.argsort(-contributed, axis=1, kind="stable")[:, :most]
+    return np.where(np.take_along_axis(contributed, order, axis=1) > 0, order, -1)
+
+
+class Wording:
+    """Reasons in plain words: the applicant's value, and what is typical of those just accepted."""
+
+    def __init__(self, model: CreditModel) -> None:
+        self.features = model.schema.features
+        self.typical = [f.show(value) for f, value in zip(self.features, model.typical, strict=True)]
+        self.known: dict[tuple[int, float], str] = {}
+
+    def __call__(self, i: int, value: float) -> str:
+        """The sentence for feature i with this value."""
+        key = i, value if value == value else -np.inf
+        if key not in self.known:
+            if len(self.known) > 100_000:
+                self.known.clear()
+            feature = self.features[i]
+            shown = feature.show(value)
+            versus = "" if shown == self.typical[i] else f" (of those just accepted, typically {self.typical[i]})"
+            self.known[key] = f"{feature.words or feature.name}: {shown}{versus}"
+        return self.known[key]
+
+    def sentences(self, chosen: Sequence[int], row: np.ndarray) -> list[str]:
+        """The reasons of one applicant, the strongest first."""
+        return [self(int(i), float(row[i])) for i in chosen if i >= 0]
+
+
+def resetting_helps(
+    model: CreditModel, numbers: np.ndarray, chosen: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """(N,) whether setting the reported features to those of the references lowers the risk more than random others
+
+    As many others as were reported are set; logits are means over the references.
+    """
+    features = numbers.shape[1]
+    own, other = numbers.copy(), numbers.copy()
+    picked = np.zeros(numbers.shape, bool)
+    random = np.zeros(numbers.shape, bool)
+    for n, row in enumerate(chosen):
+        reported = row[row >= 0]
+        picked[n, reported] = True
+        rest = np.setdiff1d(np.arange(features), reported)
+        random[n, rng.permutation(rest)[: len(reported)]] = True
+    lowered = np.zeros(len(numbers)), np.zeros(len(numbers))
+    for reference in model.references:
+        own = np.where(picked, reference, numbers)
+        other = np.where(random, reference, numbers)
+        for total, changed in zip(lowered, (own, other), strict=True):
+            total += model.logits(changed)
+    return np.asarray(lowered[0] < lowered[1])

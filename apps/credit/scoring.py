@@ -1,0 +1,158 @@
+"""A CSV of applicants in, the same with scores out: chunk by chunk, so that memory does not grow with the rows."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.credit.model import CreditModel
+from apps.credit.reasons import MOST_REASONS, Wording, contributions, top_reasons
+from apps.credit.table import Table, csv_chunks
+from apps.errors import InputError
+from core import cores
+from core.metrics import sigmoid
+from core.parallel import blas_threads
+
+ADDED = ("pd", "points", "decision", *(f"reason_{i + 1}" for i in range(MOST_REASONS)))
+CHUNK = 4096
+NOT_SCORED = "not scored"
+
+
+@dataclass
+class Tally:
+    """What became of the rows."""
+
+    rows: int = 0
+    accepted: int = 0
+    refused: int = 0
+    not_scored: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+def score_table(model: CreditModel, table: Table, wording: Wording) -> tuple[list[list[str]], list[str]]:
+    """(the cells of ADDED for each row, what was wrong with rows that have none)
+
+    Reasons stand beside refusals. A row with a fault has no score; the fault is its first reason.
+    """
+    numbers, faults = model.schema.numbers(table)
+    logits = model.logits(numbers)
+    refused = model.refused(logits)
+    refused[list(faults)] = False
+    pds = [f"{p:.6f}" for p in sigmoid(logits).tolist()]
+    points = [f"{p:.0f}" for p in model.points(logits).tolist()]
+    blank = [""] * MOST_REASONS
+    cells = [[pd, point, "accept", *blank] for pd, point in zip(pds, points, strict=True)]
+    rows = np.flatnonzero(refused)
+    if len(rows):
+        chosen = top_reasons(contributions(model, numbers[rows])).tolist()
+        for n, picked, values in zip(rows.tolist(), chosen, numbers[rows].tolist(), strict=True):
+            cells[n][2] = "refuse"
+            cells[n][3:] = _padded([wording(i, values[i]) for i in picked if i >= 0])
+    for n, fault in faults.items():
+        cells[n] = ["", "", NOT_SCORED, *_padded([fault])]
+    return cells, list(faults.values())
+
+
+def _padded(texts: Sequence[str]) -> list[str]:
+    return [*texts, *[""] * (MOST_REASONS - len(texts))]
+
+
+def score_csv(
+    model: CreditModel,
+    source: Path,
+    out: Path,
+    *,
+    threads: int | None = None,
+    seen: Callable[[int, int], None] = lambda rows, expected: None,
+) -> Tally:
+    """Write the rows of a CSV file with ADDED columns into another; `seen` is told rows done, and about how many to do.
+
+    The file appears whole, in one rename. Raises InputError where the source cannot be read, lacks a column of the
+    model, or has one of ADDED already.
+    """
+    if out.exists() and out.resolve() == source.resolve():
+        raise InputError(f"{out} is the input itself: give another --out.")
+    temporary = out.with_name(f".{out.name[:60]}.{os.getpid()}.tmp")
+    tally = Tally()
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file, lineterminator="\n")
+            for names, rows, cells, faults, expected in scored_chunks(model, source, threads):
+                if not tally.rows:
+                    writer.writerow([*names, *ADDED])
+                writer.writerows(row + more for row, more in zip(rows, cells, strict=True))
+                decisions = [more[2] for more in cells]
+                tally.rows += len(rows)
+                tally.accepted += decisions.count("accept")
+                tally.refused += decisions.count("refuse")
+                tally.not_scored += len(faults)
+                tally.faults += faults[: max(0, 5 - len(tally.faults))]
+                seen(tally.rows, expected)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, out)
+    except FileNotFoundError:
+        raise InputError(f"{out.parent} is no folder: give --out a file in a folder that exists.") from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    if not tally.rows:
+        raise InputError(f"{source} has names of columns but no rows: give a file with applicants in it.")
+    return tally
+
+
+Chunk = tuple[list[str], list[list[str]], list[list[str]], list[str], int]
+
+
+def scored_chunks(model: CreditModel, source: Path, threads: int | None = None) -> Iterator[Chunk]:
+    """(names, rows, cells of ADDED, faults, about how many rows there are) of each chunk, in order."""
+    wording = Wording(model)
+    hands = max(1, cores() if threads is None else threads)
+    size, expected = source.stat().st_size if source.is_file() else 0, 0
+    waiting: deque[tuple[list[str], list[list[str]], Future[Any]]] = deque()
+    with blas_threads(1), ThreadPoolExecutor(hands) as pool:
+        for names, rows, first in csv_chunks(source, CHUNK):
+            if not expected:
+                _check_names(model, source, names)
+                length = sum(len(text) + 1 for row in rows[:1000] for text in row) / max(1, len(rows[:1000]))
+                expected = max(len(rows), round(size / max(1.0, length)))
+            if not rows:
+                continue
+            table = Table(dict(zip(names, zip(*rows, strict=True), strict=True)), first)
+            waiting.append((names, rows, pool.submit(score_table, model, table, wording)))
+            if len(waiting) > 2 * hands:
+                yield _taken(waiting, expected)
+        while waiting:
+            yield _taken(waiting, expected)
+
+
+def _taken(waiting: deque[tuple[list[str], list[list[str]], Future[Any]]], expected: int) -> Chunk:
+    names, rows, future = waiting.popleft()
+    cells, faults = future.result()
+    return names, rows, cells, faults, expected
+
+
+def _check_names(model: CreditModel, source: Path, names: list[str]) -> None:
+    taken = [name for name in ADDED if name in names]
+    if taken:
+        raise InputError(f"{source} has a column {taken[0]!r} already: rename it, since scores are written there.")
+    missing = [feature.name for feature in model.schema.features if feature.name not in names]
+    if missing:
+        more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise InputError(
+            f"{source} has no column {missing[0]!r}{more}: give every column that the model was trained on."
+        )
+
+
+def extra_columns(model: CreditModel, names: Sequence[str]) -> list[str]:
+    """Columns that the model knows nothing of; they are kept, and not looked at."""
+    schema = model.schema
+    known = {feature.name for feature in schema.features} | {schema.target, *schema.protected, *schema.dropped}
+    return [name for name in names if name not in known]

@@ -1,0 +1,1 @@
+"""Sentiment: what people feel, from a typed sentence to a long review."""

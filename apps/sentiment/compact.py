@@ -1,0 +1,70 @@
+"""A trained model in fewer bytes, as the zoo ships it: ratios in the weights they multiply, and half precision."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from apps.predictor import Predictor
+from apps.run import Facts, load_model, save_model
+from apps.task import Task, TaskData
+from apps.training import measured
+from core import Array, EmbeddingBag, Layer, Sequential
+from models import build
+from models.blend import Blend
+from models.calibrated import Calibrated
+from models.ngrams import LogRatios
+
+SMALL = 1000  # numbers of an array that stays as it is
+
+
+def compact(task: Task, run: Path, stem: Path, data: TaskData) -> Facts:
+    """Write the model of a run to STEM.json and STEM.safetensors, in half precision, with the metrics that it then has.
+
+    Raises CheckpointError where the run is damaged.
+    """
+    model, facts = load_model(run / "model", task.name)
+    arguments = _without_ratios(facts["model"], facts["arguments"])
+    smaller = build(facts["model"], arguments, rng=np.random.default_rng(0))
+    _copy(model, smaller)
+    arrays = {name: _halved(name, parameter.value) for name, parameter in smaller.named_parameters()}
+    facts = facts | {"arguments": arguments}
+    save_model(stem, arrays, facts)
+    facts |= measured(Predictor(task, stem).evaluate(data.test), data.split)
+    save_model(stem, arrays, facts)
+    return facts
+
+
+def _without_ratios(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    if name == "blend":
+        parts = [[part, _without_ratios(part, sizes)] for part, sizes in arguments["parts"]]
+        return arguments | {"parts": parts}
+    return arguments | ({"ratios": False} if name == "ngram_linear" else {})
+
+
+def _copy(old: Layer, new: Layer) -> None:
+    """Give a model without ratios what one with them has learned."""
+    match old, new:
+        case Sequential(), Sequential():
+            ratios = [layer for layer in old.layers if isinstance(layer, LogRatios)]
+            for a, b in zip((layer for layer in old.layers if layer not in ratios), new.layers, strict=True):
+                _copy(a, b)
+                if ratios and isinstance(b, EmbeddingBag):
+                    b.weight.value *= ratios[0].weight.value[:, np.newaxis]
+        case Calibrated(), Calibrated():
+            new.temperature.value[...] = old.temperature.value
+            _copy(old.inner, new.inner)
+        case Blend(), Blend():
+            new.weight.value[...] = old.weight.value
+            for a, b in zip(old.parts, new.parts, strict=True):
+                _copy(a, b)
+        case _:
+            for p, q in zip(old.parameters(), new.parameters(), strict=True):
+                q.value[...] = p.value
+
+
+def _halved(name: str, value: Array) -> Array:
+    """In half precision, but for few numbers, and for the keys of n-grams, which are whole numbers."""
+    return value if value.size < SMALL or name.endswith("keys") else value.astype(np.float16)

@@ -1,0 +1,82 @@
+"""Convolution of sequences and the maximum over time, in one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.context import Array, Context, Shape
+from core.layers.conv1d import Conv1D
+from core.layers.lookup import distinct
+
+
+class ConvMaxPool1D(Conv1D):
+    """y[n, o] = max_t (b[o] + Σ_{j, e} x[n, t + j − p, e] W[j, e, o]): `GlobalMaxPool1D` after `Conv1D`
+
+    x (N, T, E), an array or `Padded`   W (K, E, O)   b (O,)   y (N, O), 0 where there is no window
+
+    Only the winning windows have a gradient, so the way back costs a fraction of that of the two layers. Rectify
+    after it: max(ReLU) = ReLU(max).      (Kim, 2014)
+
+    Raises ValueError as `Conv1D` does.
+    """
+
+    def forward(self, x: Any, ctx: Context) -> Array:
+        v, lengths, counts = self._extent(x)
+        outputs = self.weight.value.shape[2]
+        y, winners = ctx.buffer("y", (len(v), outputs)), ctx.buffer("winners", (len(v), outputs), np.int64)
+        y.fill(0)
+        for some, count in self._blocks(v, counts):
+            windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
+            made = ctx.buffer("made", (outputs, len(windows)))  # a maximum runs along t
+            np.dot(self._matrix().T, windows.T, out=made)
+            steps = made.reshape(outputs, -1, count)
+            for i, own in enumerate(counts[some].tolist()):
+                steps[:, i, own:] = -np.inf
+            winners[some] = np.argmax(steps, axis=2).T
+            y[some] = np.maximum.reduce(steps, axis=2).T
+        if self.bias is not None:
+            y += self.bias.value
+        y[counts == 0] = 0
+        ctx.save(v, lengths, counts, winners)
+        return y
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        v, lengths, counts, winners = ctx.saved
+        kernel, inputs, outputs = self.weight.value.shape
+        dw, part = ctx.buffer("dw", self._matrix().shape), ctx.buffer("part", self._matrix().shape)
+        dw.fill(0)
+        dx = ctx.like("dx", v) if ctx.needs_dx else None
+        if dx is not None:
+            dx.fill(0)
+        each = ctx.multiples(outputs, 1)
+        for some, count in self._blocks(v, counts):
+            lines = self._lines(v[some], lengths[some], count, ctx)
+            flat = lines.reshape(-1, inputs)
+            place = winners[some] + np.arange(0, len(flat), lines.shape[1])[:, None]
+            at, which = distinct(place, len(flat), ctx)  # (U,) windows that won
+            d = ctx.buffer("d", (len(at), outputs))
+            d.fill(0)
+            d[which, each] = dy[some] * (counts[some, None] > 0)  # of none where there is no window
+            windows = ctx.buffer("windows", (len(at), kernel, inputs))
+            for j in range(kernel):
+                windows[:, j] = flat[at + j]
+            rows = windows.reshape(len(at), -1)
+            dw += np.dot(rows.T, d, out=part)
+            if dx is not None:
+                np.dot(d, self._matrix().T, out=rows)
+                flat.fill(0)
+                for j in range(kernel):
+                    flat[at + j] += windows[:, j]
+                self._put_back(lines, lengths[some], dx[some])
+        ctx.add_grad(self.weight, dw.reshape(self.weight.value.shape))
+        if self.bias is not None:
+            ctx.add_product(self.bias, (counts > 0).astype(dy.dtype), dy)
+        return dx
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return 2 * x[0] * x[1] * self.weight.value.size
+
+    def __repr__(self) -> str:
+        return "ConvMaxPool1D" + super().__repr__().removeprefix("Conv1D")

@@ -1,0 +1,95 @@
+"""The gated recurrent unit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar
+
+import numpy as np
+
+from core.context import Array, Context
+from core.initializers import zeros
+from core.layer import Parameter
+from core.layers.recurrent import Gates, Recurrent
+
+
+class GRU(Recurrent):
+    """r z = σ(x W + h U + b)   q = h U + b_q   n = tanh(x W + b + r q)      h' = (1 − z) n + z h
+
+    x (N, T, E)   W (E, 3 H)   U (H, 3 H)   b (3 H,)   b_q (H,)   y (N, T, H), or the last h (N, H)   state (h,)
+
+    The variant of PyTorch and cuDNN: the reset gate is applied after the product with U, not to h before it. The gates
+    stand in the order r, z, n in W, U and b, which is PyTorch's (whose two biases of r and z add up to b).
+
+    dn = dh' (1 − z)   dz = dh' (h − n)   with da = dn (1 − n²): dr = da q   dq = da r   dh = dh' z + [dr dz dq] Uᵀ
+    (Cho et al., 2014)
+
+    Raises ValueError where x has other than E features.
+    """
+
+    gates: ClassVar[Gates] = ((2, 1.0), (0, 0.5), (1, 0.5))  # n r z
+    recurrent_gates: ClassVar[Gates] = ((0, 0.5), (1, 0.5), (2, 1.0))  # r z q: in n r z q, both are neighbours
+    blocks: ClassVar[int] = 4
+
+    def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, output: str = "sequence") -> None:
+        super().__init__(inputs, units, rng=rng, output=output)
+        self.recurrent_bias = Parameter(zeros((units,)), decays=False)
+
+    def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
+        (h,) = states
+        units, n = self.units, z.shape[2]
+        q = ctx.buffer("q", (z.shape[0], units, n))
+        product, share = ctx.buffer("product", (3 * units, n)), ctx.buffer("share", (units, n))
+        bias = self.recurrent_bias.value[:, None]
+        for t in range(first, last):
+            fresh, sigmoids, reset, update = z[t, :units], z[t, units:], z[t, units : 2 * units], z[t, 2 * units :]
+            np.dot(u, h[t], out=product)
+            sigmoids += product[: 2 * units]
+            np.tanh(sigmoids, out=sigmoids)
+            sigmoids *= 0.5
+            sigmoids += 0.5
+            np.add(product[2 * units :], bias, out=q[t])
+            fresh += np.multiply(reset, q[t], out=share)
+            np.tanh(fresh, out=fresh)
+            np.subtract(h[t], fresh, out=share)
+            share *= update
+            np.add(share, fresh, out=h[t + 1])
+
+    def _retrace(
+        self,
+        first: int,
+        last: int,
+        z: Array,
+        u: Array,
+        states: list[Array],
+        carried: list[Array],
+        arrive: Callable[[int], None],
+        ctx: Context,
+    ) -> Array:
+        units, n = self.units, z.shape[2]
+        gates = z[first:last].reshape(-1, 3, units, n)
+        fresh, reset, update = (gates[:, k] for k in range(3))
+        q = ctx.buffer("q", (z.shape[0], units, n))[first:last]
+        d = ctx.buffer("d", (last - first, 4, units, n))  # at first what multiplies dh', for n, r, z and q
+        np.multiply(gates, gates, out=d[:, :3])
+        np.subtract(1, d[:, 0], out=d[:, 0])
+        np.subtract(gates[:, 1:], d[:, 1:3], out=d[:, 1:3])
+        d[:, 1:3] *= 2  # of a halved row: σ' = 2 σ (1 − σ)
+        d[:, 0] *= np.subtract(1, update, out=d[:, 3])
+        d[:, 1] *= q
+        d[:, 1] *= d[:, 0]
+        d[:, 2] *= np.subtract(states[0][first:last], fresh, out=d[:, 3])
+        np.multiply(d[:, 0], reset, out=d[:, 3])
+        (dh,) = carried
+        share = ctx.buffer("share", (units, n))
+        for t in range(last - 1, first - 1, -1):
+            arrive(t)
+            k = t - first
+            d[k] *= dh
+            np.dot(u.T, d[k, 1:].reshape(-1, n), out=share)
+            dh *= update[k]
+            dh += share
+        return d.reshape(-1, 4 * units, n)
+
+    def _recurrent_bias(self) -> Parameter:
+        return self.recurrent_bias

@@ -1,0 +1,84 @@
+"""Rows of a table that occur in a batch of ids: which they are, and the sums of what belongs to each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.context import Array, Context
+from core.padded import lengths_of, values_of
+
+FREQUENT = 24  # occurrences: from here on, an id is summed alone
+
+
+def checked_ids(layer: str, x: Any, height: int, ctx: Context) -> Array:
+    """(N, T) ids of a batch, 0 behind the ends, in a buffer; no longer than the longest sequence.
+
+    Raises ValueError where they are not whole numbers from 0 up to, not including, `height`.
+    """
+    ids, lengths = values_of(x), lengths_of(x)
+    if ids.ndim != 2 or ids.dtype.kind not in "iu":
+        raise ValueError(f"{layer} takes whole ids (N, T), not {ids.dtype} {ids.shape}")
+    longest = ids.shape[1] if lengths is None else max(1, int(lengths.max(initial=0)))
+    at = ctx.buffer("ids", (len(ids), longest), np.int64)
+    np.copyto(at, ids[:, :longest])
+    if lengths is not None:
+        mask = np.less(ctx.multiples(longest, 1), lengths[:, None], out=ctx.buffer("mask", at.shape, bool))
+        np.multiply(at, mask, out=at)
+    if at.size and not (at.min() >= 0 and at.max() < height):
+        raise ValueError(f"{layer} has rows for ids from 0 to {height - 1}, but they run from {at.min()} to {at.max()}")
+    return at
+
+
+def distinct(ids: Array, height: int, ctx: Context) -> tuple[Array, Array]:
+    """(rows, places): the ids that occur, (U,) in order, and where each occurrence stands among them, shaped as ids.
+
+    Marks in a table of all ids, which is several times as fast as sorting.
+    """
+    seen = ctx.buffer("seen", (height,), bool)  # all false between two calls
+    seen[ids] = True
+    rows = np.flatnonzero(seen)
+    seen[rows] = False
+    place = ctx.buffer("place", (height,), np.int64)
+    place[rows] = ctx.multiples(len(rows), 1)
+    return rows, place.take(ids, 0, ctx.buffer("places", ids.shape, np.int64), "clip")
+
+
+def sum_by_row(rows: Array, places: Array, d: Array, ctx: Context) -> tuple[Array, Array]:
+    """(rows, sums): Σ of d over the occurrences of each row but 0, most frequent rows first.
+
+    rows (U,)   places (N, T) from `distinct`   d (N, T, E)   sums (U, E)
+
+    Occurrences are sorted by row. Rows that occur often are summed one by one; of all others together, the first
+    occurrences are copied, then the second ones added to those that have them, and so on.
+    """
+    d = d.reshape(-1, d.shape[-1])
+    flat = places.reshape(-1)
+    order = np.argsort(flat.astype(np.uint16) if len(rows) <= 1 << 16 else flat, kind="stable")  # 16 bits: radix
+    counts = np.bincount(flat, minlength=len(rows))
+    starts = np.cumsum(counts) - counts
+    often_first = np.argsort(FREQUENT - np.minimum(counts, FREQUENT).astype(np.uint8), kind="stable")
+    if rows[0] == 0:  # padding
+        often_first = often_first[often_first != 0]
+    counts, starts = counts[often_first], starts[often_first]
+    sums = ctx.buffer("sums", (len(often_first), d.shape[1]))
+    often = int(np.count_nonzero(counts >= FREQUENT))
+    for i, (start, count) in enumerate(zip(starts[:often].tolist(), counts[:often].tolist(), strict=True)):
+        some = ctx.buffer("some", (count, d.shape[1]))
+        np.take(d, order[start : start + count], 0, out=some, mode="clip")
+        np.dot(ctx.ones(count), some, out=sums[i])
+    _in_rounds(d, order, starts[often:], counts[often:], sums[often:], ctx)
+    return rows[often_first], sums
+
+
+def _in_rounds(d: Array, order: Array, starts: Array, counts: Array, sums: Array, ctx: Context) -> None:
+    """sums[i] = Σ_k d[order[starts[i] + k]], k < counts[i], the counts falling"""
+    if not len(counts):
+        return
+    np.take(d, order[starts], 0, out=sums, mode="clip")
+    some = ctx.buffer("some", sums.shape)
+    for k in range(1, int(counts[0])):
+        having = int(np.searchsorted(-counts, -k))  # how many occur more than k times
+        np.take(d, order[starts[:having] + k], 0, out=some[:having], mode="clip")
+        sums[:having] += some[:having]

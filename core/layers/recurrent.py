@@ -1,0 +1,249 @@
+"""What recurrent layers share: the products that need no recurrence, the walk over time, and both ways of it.
+
+Inside, memory is time-major and batch-last: at step t a state is a contiguous block (H, N) and all gates are one
+block (G, N), so that a step is one product and a few operations on contiguous memory. Steps are taken in chunks
+that stay in the cache: the inputs' product before the chunk's scan, the gradients of weights and inputs after it.
+
+No mask is needed. Going forward, what stands behind an end comes after all that counts; going back, nothing arrives
+from there, so its gradients are zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from core.context import Array, Context, Shape
+from core.initializers import glorot_uniform, orthogonal, zeros
+from core.layer import Layer, Parameter
+from core.layers.global_pool1d import steps_of
+from core.padded import Padded
+from core.parallel import even_cuts
+
+Gates = tuple[tuple[int, float], ...]
+_CHUNK = 1 << 17  # numbers in the gates of a chunk
+
+
+class Recurrent(Layer):
+    """h_t = cell(x_t, h_{t−1}), for t = 1 … the length of each sequence
+
+    x (N, T, E), an array or `Padded`   W (E, G·H)   U (H, G·H)   b (G·H,)      G gates of H units
+    y (N, T, H) for output "sequence", or the last h (N, H) for "last"
+
+    A subclass lists its gates and walks over time in `_scan` and `_retrace`. σ(a) = ½ tanh(a / 2) + ½, so the rows
+    of the products that end in σ are halved beforehand, and one tanh serves all gates.
+
+    gates             the blocks of the input's product in the order of memory: (which gate of W, factor)
+    recurrent_gates   the same of the product with U
+    blocks            how many blocks (H, N) of gradients `_retrace` makes at a step
+    states            how many arrays make a state: h alone, or h and more
+
+    Raises ValueError where x has other than E features, or a state another shape than (N, H).
+    """
+
+    takes_padded = True
+    gates: ClassVar[Gates]
+    recurrent_gates: ClassVar[Gates]
+    blocks: ClassVar[int]
+    states: ClassVar[int] = 1
+
+    def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, output: str = "sequence") -> None:
+        if output not in ("sequence", "last"):
+            raise ValueError(f'output is "sequence" or "last", not "{output}"')
+        count = len(self.gates)
+        self.units, self.output = units, output
+        self.weight = Parameter(np.concatenate([glorot_uniform((inputs, units), rng) for _ in range(count)], axis=1))
+        self.recurrent = Parameter(np.concatenate([orthogonal((units, units), rng) for _ in range(count)], axis=1))
+        self.bias = Parameter(zeros((count * units,)), decays=False)
+
+    def forward(self, x: Any, ctx: Context) -> Any:
+        y, final = self.scan(x, ctx)
+        return y if self.output == "sequence" else final[0]
+
+    def backward(self, dy: Array, ctx: Context) -> Array | None:
+        if self.output == "sequence":
+            return self.scan_backward(dy, None, ctx)[0]
+        return self.scan_backward(None, (dy,), ctx)[0]
+
+    def scan(self, x: Any, ctx: Context, initial: tuple[Array, ...] | None = None) -> tuple[Any, tuple[Array, ...]]:
+        """(y (N, T, H), final state), whatever `output` says, from an initial state (zero where none is given).
+
+        A state is a tuple of `states` arrays (N, H). The final one is that at each sequence's end.
+        """
+        v, lengths = steps_of(self, x)
+        n, t, inputs = v.shape
+        if inputs != len(self.weight.value) or v.dtype != self.weight.value.dtype:
+            raise ValueError(
+                f"{self!r} takes {len(self.weight.value)} features of {self.weight.value.dtype} a step, "
+                f"but x is {v.dtype} {v.shape}"
+            )
+        steps = int(lengths.max(initial=0))
+        w, u = self._matrices(ctx)
+        bias = self._bias(ctx)
+        states = [ctx.buffer(f"state {i}", (t + 1, self.units, n)) for i in range(self.states)]
+        for i, state in enumerate(states):
+            state[0] = 0 if initial is None else self._checked(initial[i], n).T
+        z = ctx.buffer("z", (steps, len(w), n))
+        across = v.transpose(1, 2, 0)  # (T, E, N)
+        for first, last in self._chunks(steps, n):
+            part = np.matmul(w, across[first:last], out=z[first:last])
+            part += bias
+            self._scan(first, last, z, u, states, ctx)
+        ctx.save(v, lengths, states, z, w, u)
+        y = states[0][1:].transpose(2, 0, 1)
+        at = np.arange(n)
+        return Padded(y, lengths) if isinstance(x, Padded) else y, tuple(s[lengths, :, at] for s in states)
+
+    def scan_backward(
+        self, dy: Array | None, dfinal: tuple[Array, ...] | None, ctx: Context
+    ) -> tuple[Array | None, tuple[Array, ...]]:
+        """(dx, gradient of the initial state) from those of y and of the final state, None where zero.
+
+        Of the final state, the gradients of its last arrays may be left out.
+        """
+        v, lengths, states, z, w, u = ctx.saved
+        steps, _, n = z.shape
+        carried = [ctx.buffer(f"d state {i}", (self.units, n)) for i in range(self.states)]
+        for carry in carried:
+            carry.fill(0)
+        arrive = self._arrivals(dy, dfinal, lengths, carried, ctx)
+        sums = _Sums(self, w, u, ctx)
+        dx = ctx.like("dx", v) if ctx.needs_dx else None
+        for first, last in reversed(self._chunks(steps, n)):
+            d = self._retrace(first, last, z, u, states, carried, arrive, ctx)
+            sums.add(d, v[:, first:last], states[0][first:last])
+            if dx is not None:
+                np.matmul(d[:, : len(w)].transpose(0, 2, 1), w, out=dx.transpose(1, 0, 2)[first:last])
+        if dx is not None:
+            dx[:, steps:] = 0
+        arrive(-1)
+        sums.hand_over()
+        return dx, tuple(carry.T for carry in carried)
+
+    def flops(self, x: Shape, y: Shape) -> int:
+        return 2 * x[0] * x[1] * (self.weight.value.size + self.recurrent.value.size)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({len(self.weight.value)}, {self.units})"
+
+    # --- what a kind of recurrence says ---------------------------------------------------------------
+
+    def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
+        """Walk from step `first` up to `last`: states[t] and z[t] (G, N) → states[t + 1]; z becomes the gates."""
+        raise NotImplementedError
+
+    def _retrace(
+        self,
+        first: int,
+        last: int,
+        z: Array,
+        u: Array,
+        states: list[Array],
+        carried: list[Array],
+        arrive: Callable[[int], None],
+        ctx: Context,
+    ) -> Array:
+        """Walk back: d (last − first, rows, N), whose first rows are dz and whose last ones are those of U h.
+
+        `arrive(t)` adds to `carried`, the gradients of the states, what comes from outside after step t.
+        """
+        raise NotImplementedError
+
+    def _recurrent_bias(self) -> Parameter | None:
+        """The bias of the last recurrent gate, where it has one of its own."""
+        return None
+
+    # --- what they share ------------------------------------------------------------------------------
+
+    def _matrices(self, ctx: Context) -> tuple[Array, Array]:
+        """(W (G, E), U (G', H)), transposed, in the order of memory, and halved where σ follows"""
+        made: list[Array] = []
+        for parameter, gates in ((self.weight, self.gates), (self.recurrent, self.recurrent_gates)):
+            h, value = self.units, parameter.value
+            matrix = ctx.buffer(f"matrix {len(made)}", (len(gates) * h, len(value)))
+            for i, (gate, factor) in enumerate(gates):
+                np.multiply(value[:, gate * h : gate * h + h].T, factor, out=matrix[i * h : i * h + h])
+            made.append(matrix)
+        return made[0], made[1]
+
+    def _bias(self, ctx: Context) -> Array:
+        """(G, 1), likewise"""
+        h, bias = self.units, ctx.buffer("bias", (len(self.bias.value), 1))
+        for i, (gate, factor) in enumerate(self.gates):
+            np.multiply(self.bias.value[gate * h : gate * h + h], factor, out=bias[i * h : i * h + h, 0])
+        return bias
+
+    def _chunks(self, steps: int, n: int) -> tuple[tuple[int, int], ...]:
+        numbers = steps * len(self.gates) * self.units * n
+        return even_cuts(steps, min(steps, -(-numbers // _CHUNK)))
+
+    def _checked(self, state: Array, n: int) -> Array:
+        if state.shape != (n, self.units):
+            raise ValueError(f"{self!r} takes a state {(n, self.units)}, not {state.shape}")
+        return state
+
+    def _arrivals(
+        self, dy: Array | None, dfinal: tuple[Array, ...] | None, lengths: Array, carried: list[Array], ctx: Context
+    ) -> Callable[[int], None]:
+        """A function that adds to the carried gradients what arrives from outside after step t (−1: at the start)."""
+        steps = None
+        if dy is not None:
+            steps = dy.transpose(1, 2, 0)  # (T, H, N)
+            if not steps.flags.c_contiguous:
+                blocks = ctx.buffer("dy", steps.shape)
+                np.copyto(blocks, steps)
+                steps = blocks
+        ending: dict[int, Array] = {}
+        if dfinal is not None:
+            ending = {int(t) - 1: np.flatnonzero(lengths == t) for t in np.unique(lengths)}
+
+        def arrive(t: int) -> None:
+            if steps is not None and t >= 0:
+                carried[0] += steps[t]
+            if dfinal is not None and t in ending:
+                for carry, d in zip(carried, dfinal, strict=False):
+                    carry[:, ending[t]] += d[ending[t]].T
+
+        return arrive
+
+
+class _Sums:
+    """The gradients of a recurrent layer's weights, added up over chunks of steps."""
+
+    def __init__(self, layer: Recurrent, w: Array, u: Array, ctx: Context) -> None:
+        self.layer, self.ctx = layer, ctx
+        self.dw, self.du = ctx.buffer("dw", w.shape), ctx.buffer("du", u.shape)
+        self.db = ctx.buffer("db", (layer.blocks * layer.units,))
+        for total in (self.dw, self.du, self.db):
+            total.fill(0)
+
+    def add(self, d: Array, x: Array, h: Array) -> None:
+        """d (C, rows, N)   x (N, C, E)   h (C, H, N), each before its step"""
+        ctx, (c, g, n) = self.ctx, d.shape
+        rows = ctx.buffer("rows", (c, n, x.shape[2]))
+        np.copyto(rows, x.transpose(1, 0, 2))
+        flat, before = ctx.buffer("flat d", (g, c, n)), ctx.buffer("flat h", (h.shape[1], c, n))
+        np.copyto(flat, d.transpose(1, 0, 2))
+        np.copyto(before, h.transpose(1, 0, 2))
+        flat, before = flat.reshape(g, c * n), before.reshape(-1, c * n)
+        self.dw += np.dot(flat[: len(self.dw)], rows.reshape(c * n, -1), out=ctx.buffer("dw part", self.dw.shape))
+        self.du += np.dot(flat[g - len(self.du) :], before.T, out=ctx.buffer("du part", self.du.shape))
+        self.db += np.dot(flat, ctx.ones(c * n), out=ctx.buffer("db part", self.db.shape))
+
+    def hand_over(self) -> None:
+        """Give the sums to the context, with the gates in the order of the parameters."""
+        layer, h = self.layer, self.layer.units
+        for parameter, total, gates in (
+            (layer.weight, self.dw, layer.gates),
+            (layer.recurrent, self.du, layer.recurrent_gates),
+            (layer.bias, self.db[: len(self.dw), None], layer.gates),
+        ):
+            grad = self.ctx.buffer(f"grad {total.shape[1]}", (total.shape[1], len(total)))
+            for i, (gate, factor) in enumerate(gates):
+                np.multiply(total[i * h : i * h + h].T, factor, out=grad[:, gate * h : gate * h + h])
+            self.ctx.add_grad(parameter, grad.reshape(parameter.value.shape))
+        bias = layer._recurrent_bias()
+        if bias is not None:
+            self.ctx.add_grad(bias, self.db[-h:])
