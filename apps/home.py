@@ -94,7 +94,8 @@ def zoo_table() -> None:
     for row in results():
         name, score = row["name"], f"{float(row['mean']) * 100:.2f}"
         score += f" ± {float(row['sd']) * 100:.2f} % {row['metric']}" if row["sd"] else f" % {row['metric']}"
-        size, seconds = f"{int(row['parameters']):,}", f"{float(row['seconds']):.0f} s"
+        size = f"{int(row['parameters']):,}"
+        seconds = f"{float(row['seconds']):.0f} s" if row["seconds"] else ""  # not measured yet
         lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} |")
     st.markdown("\n".join(lines))
     st.caption("Mean ± standard deviation over seeds, on test data. Training time on two cores.")
