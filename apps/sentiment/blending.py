@@ -48,6 +48,6 @@ def blend_runs(plan: Plan, runs: Sequence[Path]) -> Plan:
     encoder = TextEncoder.load(first["encoder"])
     _, held = hold_out(plan.data.train, first["recipe"]["validation"], plan.data.groups)
     assert held is not None
-    data = replace(plan.data, train=encoder.examples(held), test=encoder.examples(plan.data.test))
+    data = replace(plan.data, train=encoder.examples(held), test=encoder.examples(plan.data.test), groups=None)
     arguments = {"parts": parts, "outputs": len(data.labels), **encoder.sizes()}
     return replace(plan, data=data, arguments=arguments, encoder=encoder, taught=start)

@@ -22,6 +22,7 @@ SAMPLE = Path(__file__).with_name("sample.tsv")
 MOST_BYTES = 1 << 30  # of a CSV
 MOST_CLASSES = 1000
 LONGEST = 60  # words of a sentence that has parts
+REPEATED = 4  # times the sample is learned from beside the others: so few sentences would go under
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ DATASETS = {  # name -> what is learned from, the first of which is what is test
     "sst2": ("sst2",),
     "rotten_tomatoes": ("rotten_tomatoes",),
     "films": ("imdb", "sst2", "rotten_tomatoes"),  # long reviews and short sentences
+    "broad": ("imdb", "sst2", "rotten_tomatoes", "sample"),  # and sentences about other things
 }
 
 
@@ -72,16 +74,18 @@ def load(data: str | None, dataset: str = "imdb") -> TaskData:
     """
     if dataset not in DATASETS:
         raise InputError(f"There is no data set {dataset!r}: give one of {', '.join(DATASETS)}.")
-    parts = [CORPORA[name] for name in DATASETS[dataset]]
+    parts = [CORPORA[name] for name in DATASETS[dataset] if name != "sample"]
     sources = [find_source(data, part.repository) for part in parts]
     if any(source.kind == "sample" for source in sources):
         told = next((source.notice for source in sources if source.notice), None)
         return _sample(told)
     learned = [_read(source, "train", part.text) for source, part in zip(sources, parts, strict=True)]
+    if "sample" in DATASETS[dataset]:
+        learned += [_sample(None).train] * REPEATED  # type: ignore[list-item]
     train = Texts([text for each in learned for text in each.x], np.concatenate([each.t for each in learned]))
     groups = phrase_groups(train.x) if "sst2" in DATASETS[dataset] else None
     test = _read(sources[0], parts[0].test, parts[0].text)
-    name = " + ".join(part.repository for part in parts)
+    name = " + ".join([part.repository for part in parts] + ["sample"] * ("sample" in DATASETS[dataset]))
     notice = next((source.notice for source in sources if source.notice), None)
     return _task_data(name, train, test, LABELS, notice, parts[0].test, groups)
 
