@@ -92,8 +92,10 @@ def home() -> None:
 def zoo_table() -> None:
     lines = ["| model | task | score | parameters | training |", "|---|---|---|--:|--:|"]
     for row in results():
-        name, score = row["name"], f"{float(row['mean']) * 100:.2f}"
-        score += f" ± {float(row['sd']) * 100:.2f} % {row['metric']}" if row["sd"] else f" % {row['metric']}"
+        name, metric, share = row["name"], row["metric"], row["metric"] == "accuracy"
+        mean, spread = (f"{100 * float(row[key]):.2f}" if share else f"{float(row[key]):.4f}" for key in ("mean", "sd"))
+        score = mean + (f" ± {spread}" if int(row["seeds"]) > 1 else "")  # of one seed there is no spread
+        score += f"{' %' if share else ''} {metric.replace('_', ' ').replace('roc auc', 'ROC AUC')}"
         size = f"{int(row['parameters']):,}"
         seconds = f"{float(row['seconds']):.0f} s" if row["seconds"] else ""  # not measured yet
         lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} |")

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 import apps.predictor
 import apps.serving
+from apps.mnist.misread import read_misread
 from apps.mnist.pad import A_THREE
 from apps.mnist.task import MNIST
 
@@ -165,3 +166,10 @@ def test_models_are_filtered():
     shown = app.dataframe[0].value
     assert (shown["parameters"] <= 7850).all()
     assert np.isclose(shown.set_index("name")["mean"]["mnist_softmax_regression"], 0.9274)
+
+
+def test_the_misread_digits_are_those_of_the_served_weights():
+    facts = apps.serving.served(MNIST.name, MNIST.served).facts
+    misread = read_misread(f"{MNIST.name}_{MNIST.served}")
+    wrong = misread.confusion.sum() - np.trace(misread.confusion)
+    assert wrong == len(misread.images) == round(facts["metrics"]["error"] * facts["examples"])
