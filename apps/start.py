@@ -29,6 +29,8 @@ def begin_with(model: Sequential, task: Task, name: str, start: str) -> None:
     last = f"layers.{weighted(model)[-1]}."
     values = {name: parameter.value for name, parameter in trained.named_parameters()}
     own = {name: parameter for name, parameter in model.named_parameters() if not name.startswith(last)}
+    if not own:
+        raise InputError(f"--from {start}: a {name} is one piece, of which nothing can be kept: leave --from out.")
     differs = facts["model"] != name or any(
         key not in values or values[key].shape != parameter.value.shape for key, parameter in own.items()
     )
