@@ -64,17 +64,16 @@ def calibrate(z: Array, t: Array, classes: int) -> Calibration:
 
     z (N, K or K + 1) logits   t (N,) labels
 
-    With β = 1 / T the likelihood of one is β z_t − ln Σ_k e^(β z_k), concave in β, so the root of its slope, the sum
-    of z_t − Σ_k p_k z_k, is found by bisection. A model that errs nowhere would ask for β = ∞: so each target gives a
-    little to all classes, one part in N + 1, as in Platt (1999).
+    With β = 1 / T the log-likelihood of one is β z_t − ln Σ_k e^(β z_k), concave in β. Of a model that errs nowhere it
+    would make β = ∞, so a prior holds T near 1: ln T is normal, of deviation 1, which many examples outweigh. The root
+    of the slope over ln β, β Σ (z_t − Σ_k p_k z_k) − ln β, is found by bisection.
     """
     ceiling = float(np.quantile(strangeness(z, classes), KEPT))
     z = z[:, :classes].astype(np.float64)
-    z -= z.mean(axis=1, keepdims=True)  # p stays, and what is given to all classes alike adds nothing to the slope
-    wanted = z[np.arange(len(t)), t].sum() * len(t) / (len(t) + 1)
+    wanted = z[np.arange(len(t)), t].sum()
 
     def slope(beta: float) -> float:
-        return float(wanted - (softmax(beta * z) * z).sum())
+        return float(beta * (wanted - (softmax(beta * z) * z).sum()) - np.log(beta))
 
     low, high = 1 / HOTTEST, 1 / COLDEST
     for _ in range(50):
