@@ -143,7 +143,7 @@ def _check_names(model: CreditModel, source: Path, names: list[str]) -> None:
     taken = [name for name in ADDED if name in names]
     if taken:
         raise InputError(f"{source} has a column {taken[0]!r} already: rename it, since scores are written there.")
-    missing = [feature.name for feature in model.schema.features if feature.name not in names]
+    missing = [feature.name for feature in model.schema.asked if feature.name not in names]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
@@ -154,5 +154,5 @@ def _check_names(model: CreditModel, source: Path, names: list[str]) -> None:
 def extra_columns(model: CreditModel, names: Sequence[str]) -> list[str]:
     """Columns that the model knows nothing of; they are kept, and not looked at."""
     schema = model.schema
-    known = {feature.name for feature in schema.features} | {schema.target, *schema.protected, *schema.dropped}
+    known = {feature.name for feature in schema.asked} | {schema.target, *schema.protected, *schema.dropped}
     return [name for name in names if name not in known]
