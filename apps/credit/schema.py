@@ -287,7 +287,8 @@ def _target(table: Table, target: str, positive: str | None) -> tuple[np.ndarray
     classes = sorted(set(words))
     if len(classes) != 2:
         shown = ", ".join(classes[:5])
-        raise InputError(f"The target {target} has {len(classes)} classes ({shown}), but two are needed.")
+        count = f"{len(classes)} class{'es' if len(classes) != 1 else ''}"
+        raise InputError(f"The target {target} has {count} ({shown}), but two are needed.")
     if positive is None:
         likely = [c for c in classes if c.lower() in {"1", "yes", "true", "bad", "default", "y", "t", "charged off"}]
         if len(likely) != 1:

@@ -58,7 +58,7 @@ def score_table(model: CreditModel, table: Table, wording: Wording) -> tuple[lis
             cells[n][3:] = _padded([wording(i, values[i]) for i in picked if i >= 0])
     for n, fault in faults.items():
         cells[n] = ["", "", NOT_SCORED, *_padded([fault])]
-    return cells, list(faults.values())
+    return cells, [faults[n] for n in sorted(faults)]
 
 
 def _padded(texts: Sequence[str]) -> list[str]:
