@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -141,3 +142,54 @@ def _scaled(palette: Palette, **more: Any) -> alt.Axis:
     """An axis of numbers."""
     plain: dict[str, Any] = {"labelColor": palette.text, "titleColor": palette.text, "titleFontWeight": "normal"}
     return alt.Axis(**plain | {"tickCount": 5} | more)
+
+
+# --- two classes ----------------------------------------------------------------------------------------------------
+
+
+def leanings(
+    probabilities: Mapping[str, float], labels: Sequence[str], sure: float, palette: Palette, names: bool = True
+) -> Layered:
+    """{model: probability of the second label} → a bar each, from one half to the side that it leans to
+
+    Between 1 − sure and sure an answer is called uncertain: that band is shaded, and named.
+    """
+    table = pd.DataFrame({"model": list(probabilities), "p": list(probabilities.values())})
+    table["side"] = np.where(table["p"] >= 0.5, labels[1], labels[0])
+    table["shown"] = [percent(max(p, 1 - p)) for p in table["p"]]
+    band = pd.DataFrame({"low": [1 - sure], "high": [sure]})
+    places = {0: f"← {labels[0]}", 0.5: "uncertain", 1: f"{labels[1]} →"}
+    said = " : ".join(f"datum.value == {at} ? {json.dumps(text)}" for at, text in places.items()) + " : ''"
+    axis = _axis(palette, values=list(places), labelExpr=said, orient="top", labelFlush=True, grid=False)
+    x = alt.X("p:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis)
+    y = alt.Y("model:N", sort=None, title=None, axis=_axis(palette, labelLimit=160) if names else None)
+    colour = alt.Color(
+        "side:N", legend=None, scale=alt.Scale(domain=list(labels), range=[palette.against, palette.for_])
+    )
+    whole = {"y": alt.value(0), "y2": alt.value("height")}
+    middle = alt.Chart(band).mark_rect(color=palette.soft, opacity=0.45).encode(x="low:Q", x2="high:Q", **whole)
+    base = alt.Chart(table).encode(y=y, tooltip=["model:N", alt.Tooltip("p:Q", format=".4f", title=labels[1])])
+    bars = base.mark_bar(height=18, cornerRadiusEnd=3).encode(x=x, x2=alt.datum(0.5), color=colour)
+    return alt.layer(middle, bars).properties(height=40 + 34 * len(table))
+
+
+def signed_bars(
+    names: Sequence[str], values: Sequence[float], palette: Palette, format: str = "+.2f", up: str = "for_"
+) -> Layered:
+    """A bar each, to the right where a value is positive; up: the palette's colour of what is positive"""
+    table = pd.DataFrame({"place": [str(i) for i in range(len(names))], "name": list(names), "value": list(values)})
+    table["shown"] = [f"{value:{format}}".replace("-", "−") for value in values]
+    most = max(1e-9, float(np.abs(table["value"]).max())) if len(table) else 1.0
+    colours = [palette.for_, palette.against] if up == "for_" else [palette.against, palette.for_]
+    called = f"{json.dumps(dict(zip(table['place'], table['name'], strict=True)))}[datum.value]"
+    y = alt.Y("place:N", sort=None, title=None, axis=_axis(palette, labelExpr=called, labelLimit=220))
+    x = alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domain=[-1.25 * most, 1.25 * most]))
+    base = alt.Chart(table).encode(y=y, x=x, tooltip=["name:N", alt.Tooltip("shown:N", title="contribution")])
+    bars = base.mark_bar(height=15, cornerRadiusEnd=3).encode(
+        color=alt.condition("datum.value >= 0", alt.value(colours[0]), alt.value(colours[1]))
+    )
+    figures = base.encode(text="shown:N").transform_filter("datum.value >= 0")
+    right = figures.mark_text(align="left", dx=5, fontSize=12.5, color=palette.text)
+    figures = base.encode(text="shown:N").transform_filter("datum.value < 0")
+    left = figures.mark_text(align="right", dx=-5, fontSize=12.5, color=palette.text)
+    return alt.layer(bars, left, right).properties(height=26 * max(1, len(table)))

@@ -18,16 +18,16 @@ from apps.mnist.image import encode
 from apps.mnist.pad import A_THREE, draw
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, address, percent, shades
+from apps.sentiment.task import SENTIMENT
+from apps.sentiment.typed import EXAMPLES
 from apps.serving import results, served
-from apps.task import Task
 from core import CheckpointError
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """task, and its page: file, title, icon, address, one line on its card, and a live example there"""
+    """The page of a task: file, title, icon, address, one line on its card, and a live example there"""
 
-    task: Task
     file: str
     title: str
     icon: str
@@ -49,15 +49,31 @@ def digits_example() -> None:
     words.caption(f"{percent(max(answer['probabilities'].values()))} sure")
 
 
+def sentiment_example() -> None:
+    """A sentence, read by the default network."""
+    sentence = next(iter(EXAMPLES.values()))
+    answer = served(SENTIMENT.name, SENTIMENT.served)(sentence)
+    st.markdown(f"> {sentence}")
+    st.metric("The network feels", "uncertain" if answer["uncertain"] else answer["label"])
+    st.caption(f"{percent(max(answer['probabilities'].values()))} sure")
+
+
 TASK_PAGES = (
     TaskPage(
-        MNIST,
         "mnist/page.py",
         "Digits",
         ":material/draw:",
         "digits",
         "Draw a digit; a network reads it while you draw, and shows what every layer saw.",
         digits_example,
+    ),
+    TaskPage(
+        "sentiment/page.py",
+        "Sentiment",
+        ":material/rate_review:",
+        "sentiment",
+        "Type a review; a network feels it word by word, and shows what each word did.",
+        sentiment_example,
     ),
 )
 

@@ -14,9 +14,11 @@ import apps.serving
 from apps.mnist.misread import read_misread
 from apps.mnist.pad import A_THREE
 from apps.mnist.task import MNIST
+from apps.sentiment.reading import read
+from apps.sentiment.task import SENTIMENT
 
 HOME = str(Path(__file__).parents[1] / "apps" / "home.py")
-PAGES = ("mnist/page.py", "train/page.py", "lessons/page.py", "gallery/page.py")
+PAGES = ("mnist/page.py", "sentiment/page.py", "train/page.py", "lessons/page.py", "gallery/page.py")
 SECONDS = 60
 
 
@@ -50,7 +52,7 @@ def texts(app):
 
 def test_home_shows_the_tasks_with_an_example_and_the_zoo():
     app = opened()
-    assert [each.value for each in app.metric] == ["3"]
+    assert [each.value for each in app.metric][:2] == ["3", "positive"]
     for name in MNIST.entries:
         assert f"[mnist_{name}](models?card=mnist_{name})" in texts(app) or name not in apps.serving.shipped(MNIST)
 
@@ -65,7 +67,7 @@ def test_a_page_opens(page):
 def test_a_page_without_weights_opens_and_says_so(page):
     app = opened(page)
     assert not app.metric
-    if page in (None, "mnist/page.py"):
+    if page in (None, "mnist/page.py", "sentiment/page.py"):
         assert "weights" in texts(app) or "Train one" in texts(app)
 
 
@@ -142,6 +144,71 @@ def test_the_card_and_the_weights_of_a_model_can_be_had():
 def test_no_other_file_than_those_of_the_zoo_can_be_had(name):
     assert apps.serving.card(name) is None
     assert not apps.serving.files(name)
+
+
+def test_a_review_is_read_and_its_words_add_up():
+    app = opened("sentiment/page.py", sentiment_field={"text": "A wonderful, moving film."})
+    assert app.metric[0].value == "positive"
+    reading = read(apps.serving.served("sentiment", SENTIMENT.served), "A wonderful, moving film.")
+    assert f"**+{reading.base + reading.total:.2f}**" in texts(app)
+    app.session_state["sentiment_field"] = {"text": "A boring waste of time, badly acted."}
+    app.run()
+    assert app.metric[0].value == "negative"
+
+
+def test_a_chosen_word_is_left_out_and_replaced():
+    app = opened(
+        "sentiment/page.py",
+        sentiment_field={"text": "A wonderful film"},
+        sentiment_words={"chosen": [1, "wonderful"]},
+        **{"sentiment_instead 1 wonderful": {"text": "horrible"}},
+    )
+    assert "without “wonderful”\\: positive" in texts(app)
+    assert "with “horrible”\\: positive" in texts(app)
+
+
+def test_a_word_that_is_no_longer_there_is_not_chosen():
+    app = opened("sentiment/page.py", sentiment_field={"text": "x"}, sentiment_words={"chosen": [7, "gone"]})
+    assert "without" not in texts(app)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "   ", "<b></b>", "qzxv wvqk", "😭❤️", "\ud800", "<script>alert(1)</script>", "a " * 9000]
+)
+def test_any_text_is_shown_or_asked_for(text):
+    app = opened("sentiment/page.py", sentiment_field={"text": text})
+    assert app.metric[0].value in ("–", "uncertain", "positive", "negative")
+    assert "<script>" not in texts(app)
+
+
+@pytest.mark.parametrize("text", [7, None, ["a"], "a" * 20_001])
+def test_what_no_field_sends_gets_a_sentence(text):
+    app = opened("sentiment/page.py", sentiment_field={"text": text})
+    assert "type one" in app.error[0].value or "cut it" in app.error[0].value
+
+
+def test_every_network_for_texts_is_compared():
+    app = opened("sentiment/page.py", sentiment_view="Models side by side")
+    assert "every network" in texts(app)
+
+
+def test_a_table_of_texts_is_answered_and_a_bad_one_gets_a_sentence():
+    app = opened("sentiment/page.py")
+    table = 'id,review\n1,"A wonderful, moving film."\n2,A boring waste of time.\n'
+    app.file_uploader[0].set_value(("reviews.csv", table.encode(), "text/csv")).run()
+    assert app.selectbox(key="sentiment_column").value == "review"
+    assert list(app.dataframe[0].value["verdict"]) == ["positive", "negative"]
+    for content, said in (
+        (b"\xff\xfe1,2", "UTF\\-16"),
+        (b"a,b\n1\n", "has 1 cells"),
+        (b"a;b\n1;2\n", "semicolons"),
+        (b"text,verdict\nx,y\n", "rename it"),
+        (b"text\n" + b"x\n" * 5001, "more than 5\\,000 rows"),
+        (b"![x](http://example.org/x.png)\n", "but no rows"),
+    ):
+        app.file_uploader[0].set_value(("reviews.csv", content, "text/csv")).run()
+        assert not app.exception
+        assert said in app.error[0].value
 
 
 def test_a_training_is_asked_for_and_an_old_address_gets_a_sentence(tmp_path, monkeypatch):
