@@ -193,3 +193,168 @@ def signed_bars(
     figures = base.encode(text="shown:N").transform_filter("datum.value < 0")
     left = figures.mark_text(align="right", dx=-5, fontSize=12.5, color=palette.text)
     return alt.layer(bars, left, right).properties(height=26 * max(1, len(table)))
+
+
+# --- credit ---------------------------------------------------------------------------------------------------------
+
+
+def on_scale(points: float, cut: float, words: tuple[str, str], palette: Palette, reach: float = 90) -> Layered:
+    """Where an applicant stands on the scale of points; words: what those below and above the cut-off are called"""
+    low, high = min(cut - reach, points - 10), max(cut + reach, points + 10)
+    zones = pd.DataFrame({"from": [low, cut], "to": [cut, high], "word": list(words), "at": [low, high]})
+    x = alt.X("from:Q", title=None, scale=alt.Scale(domain=[low, high], nice=False), axis=_scaled(palette, grid=False))
+    whole = {"y": alt.value(8), "y2": alt.value(30)}
+    colour = alt.Color(
+        "word:N", legend=None, scale=alt.Scale(domain=list(words), range=[palette.against, palette.for_])
+    )
+    base = alt.Chart(zones)
+    ground = base.mark_rect(opacity=0.3).encode(x=x, x2="to:Q", color=colour, **whole)
+    said = [
+        base.transform_filter(f"datum.word == {json.dumps(word)}")
+        .mark_text(align=side, dx=shift, fontSize=12.5, color=palette.text)  # type: ignore[arg-type]
+        .encode(x="at:Q", y=alt.value(19), text="word:N")
+        for word, side, shift in zip(words, ("left", "right"), (8, -8), strict=True)
+    ]
+    line = alt.Chart(zones.tail(1)).mark_rule(color=palette.text, strokeDash=[4, 3]).encode(x="from:Q")
+    here = alt.Chart(pd.DataFrame({"points": [points]}))
+    mark = here.mark_point(shape="diamond", size=220, filled=True, opacity=1, color=palette.text)
+    return alt.layer(ground, *said, line, mark.encode(x="points:Q", y=alt.value(19), tooltip="points:Q")).properties(
+        height=70
+    )
+
+
+def score_histogram(points: Array, t: Array | None, cut: float, palette: Palette, bins: int = 36) -> Layered:
+    """How many applicants have which points; stacked by outcome where it is known; the cut-off is dashed"""
+    edges = np.linspace(points.min(), points.max() + 1e-9, bins + 1)
+    kinds = {"applicants": np.ones(len(points), bool)} if t is None else {"paid": t == 0, "defaulted": t == 1}
+    table = pd.concat(
+        pd.DataFrame({"from": edges[:-1], "to": edges[1:], "n": np.histogram(points[own], edges)[0], "outcome": kind})
+        for kind, own in kinds.items()
+    )
+    colour = alt.Color(
+        "outcome:N",
+        title=None,
+        legend=None if t is None else alt.Legend(orient="top", labelColor=palette.text),
+        scale=alt.Scale(domain=list(kinds), range=[palette.for_, palette.against][: len(kinds)]),
+    )
+    bars = (
+        alt.Chart(table)
+        .mark_bar(binSpacing=1)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title="points", axis=_scaled(palette, grid=False)),
+            x2="to:Q",
+            y=alt.Y("n:Q", title="applicants", axis=_scaled(palette)),
+            color=colour,
+            tooltip=["outcome:N", "n:Q", alt.Tooltip("from:Q", format=".0f"), alt.Tooltip("to:Q", format=".0f")],
+        )
+    )
+    return alt.layer(bars, _rule(cut, palette)).properties(height=280)
+
+
+def _rule(at: float, palette: Palette) -> alt.Chart:
+    """A dashed upright line."""
+    rule: alt.Chart = (
+        alt.Chart(pd.DataFrame({"at": [at]})).mark_rule(color=palette.text, strokeDash=[4, 3]).encode(x="at:Q")
+    )
+    return rule
+
+
+def against_diagonal(
+    x: Sequence[float], y: Sequence[float], titles: tuple[str, str], palette: Palette, dots: bool
+) -> Layered:
+    """A curve from shares to shares, and the diagonal: a ROC curve, or a reliability plot with a dot a tenth"""
+    most = 1.0 if not dots else 1.05 * max(*x, *y)
+    scale = alt.Scale(domain=[0, most])
+    table = pd.DataFrame({"x": list(x), "y": list(y)})
+    axes = {
+        "x": alt.X("x:Q", title=titles[0], scale=scale, axis=_scaled(palette, format=".0%")),
+        "y": alt.Y("y:Q", title=titles[1], scale=scale, axis=_scaled(palette, format=".0%")),
+    }
+    line = alt.Chart(pd.DataFrame({"x": [0, most], "y": [0, most]})).mark_line(color=palette.soft, strokeDash=[4, 3])
+    tooltip = [alt.Tooltip(f"{name}:Q", format=".1%", title=title) for name, title in zip("xy", titles, strict=True)]
+    curve = alt.Chart(table).mark_line(color=palette.for_, point={"size": 45, "color": palette.for_} if dots else False)
+    return alt.layer(line.encode(**axes), curve.encode(**axes, tooltip=tooltip)).properties(height=300)
+
+
+def trade_off(
+    lines: Sequence[tuple[float, float, float, float]], cut: float, palette: Palette
+) -> tuple[Layered, Layered]:
+    """[(cut-off, mean cost, share accepted, share of bad among them)] → the cost, and the shares; the cut-off dashed"""
+    kinds = ["accepted", "bad among the accepted"]
+    table = pd.DataFrame(lines, columns=["cut", "cost", *kinds])
+    x = alt.X("cut:Q", title="refused from this probability of default", axis=_scaled(palette, format=".0%"))
+    cost = alt.Chart(table).mark_line(color=palette.text)
+    cost = cost.encode(
+        x=x,
+        y=alt.Y("cost:Q", title="mean cost of an applicant", axis=_scaled(palette)),
+        tooltip=[alt.Tooltip("cut:Q", format=".1%"), alt.Tooltip("cost:Q", format=".3f")],
+    )
+    legend = alt.Legend(orient="top", labelColor=palette.text, labelLimit=200)
+    scale = alt.Scale(domain=kinds, range=[palette.for_, palette.against])
+    shares = alt.Chart(table.melt("cut", kinds, "share", "value")).mark_line()
+    shares = shares.encode(
+        x=x,
+        y=alt.Y("value:Q", title="share", axis=_scaled(palette, format=".0%")),
+        color=alt.Color("share:N", title=None, legend=legend, scale=scale),
+        strokeDash=alt.StrokeDash(
+            "share:N", title=None, legend=legend, scale=alt.Scale(domain=kinds, range=[[1, 0], [6, 3]])
+        ),
+        tooltip=["share:N", alt.Tooltip("cut:Q", format=".1%"), alt.Tooltip("value:Q", format=".1%")],
+    )
+    rule = _rule(cut, palette)
+    return alt.layer(cost, rule).properties(height=300), alt.layer(shares, rule).properties(height=300)
+
+
+def shift_bars(rows: Sequence[tuple[str, float]], bounds: tuple[float, float], palette: Palette) -> Layered:
+    """[(what, PSI)] → a bar each; dashed lines where stable ends and shifted begins"""
+    table = pd.DataFrame(rows, columns=["what", "psi"])
+    table["said"] = ["stable" if p < bounds[0] else "watch" if p < bounds[1] else "shifted" for p in table["psi"]]
+    table["shown"] = [f"{p:.3f} {said}" for p, said in zip(table["psi"], table["said"], strict=True)]
+    most = max(1.1 * bounds[1], float(table["psi"].max()))
+    y = alt.Y("what:N", sort=None, title=None, axis=_axis(palette, labelLimit=220))
+    x = alt.X("psi:Q", title=None, scale=alt.Scale(domain=[0, 1.3 * most]), axis=None)
+    base = alt.Chart(table).encode(x=x, y=y)
+    kinds = alt.Scale(domain=["stable", "watch", "shifted"], range=[palette.for_, palette.soft, palette.against])
+    bars = base.mark_bar(height=14, cornerRadiusEnd=3).encode(color=alt.Color("said:N", legend=None, scale=kinds))
+    figures = base.mark_text(align="left", dx=5, fontSize=12.5, color=palette.text).encode(text="shown:N")
+    rules = alt.Chart(pd.DataFrame({"at": list(bounds)})).mark_rule(color=palette.text, strokeDash=[3, 3], opacity=0.6)
+    return alt.layer(bars, figures, rules.encode(x=alt.X("at:Q", axis=None))).properties(height=26 * len(table))
+
+
+def groups(rows: Sequence[tuple[str, float, int]], palette: Palette) -> Layered:
+    """[(group, share accepted, applicants)] → a bar a group; dashed, four fifths of the highest share"""
+    table = pd.DataFrame(rows, columns=["group", "accepted", "n"])
+    table["shown"] = [f"{100 * share:.1f} % of {n:,}" for share, n in zip(table["accepted"], table["n"], strict=True)]
+    y = alt.Y("group:N", sort=None, title=None, axis=_axis(palette, labelLimit=180))
+    x = alt.X("accepted:Q", title=None, scale=alt.Scale(domain=[0, 1.35]), axis=None)
+    base = alt.Chart(table).encode(x=x, y=y)
+    bars = base.mark_bar(height=18, cornerRadiusEnd=3, color=palette.for_)
+    figures = base.mark_text(align="right", fontSize=12.5, color=palette.text)
+    figures = figures.encode(text="shown:N", x=alt.value("width"))
+    rule = _rule(0.8 * float(table["accepted"].max()), palette)
+    return alt.layer(bars, figures, rule).properties(height=34 * len(table))
+
+
+def scorecard_bins(rows: Sequence[tuple[str, float, float, float]], own: str | None, palette: Palette) -> Layered:
+    """[(bin, lowest, highest, mean points)] of one feature → bars of the mean, whiskers; their own bin stands out"""
+    table = pd.DataFrame(rows, columns=["bin", "lowest", "highest", "mean"])
+    table["kind"] = ["own" if name == own else "other" for name in table["bin"]]
+    table["shown"] = [
+        f"{mean:.1f}{'  ← the applicant' if name == own else ''}"
+        for name, mean in zip(table["bin"], table["mean"], strict=True)
+    ]
+    low, high = min(0.0, table["lowest"].min()), max(0.0, table["highest"].max())
+    y = alt.Y("bin:N", sort=None, title=None, axis=_axis(palette, labelLimit=200))
+    x = alt.X("mean:Q", title=None, axis=None, scale=alt.Scale(domain=[low, high + 0.45 * (high - low) + 1e-9]))
+    base = alt.Chart(table).encode(
+        y=y, tooltip=["bin:N", *(alt.Tooltip(f"{k}:Q", format=".1f") for k in ("lowest", "mean", "highest"))]
+    )
+    colour = alt.Color(
+        "kind:N", legend=None, scale=alt.Scale(domain=["own", "other"], range=[palette.for_, palette.soft])
+    )
+    bars = base.mark_bar(height=15, cornerRadiusEnd=3).encode(x=x, color=colour)
+    spans = base.mark_rule(color=palette.text).encode(x="lowest:Q", x2="highest:Q")
+    figures = base.mark_text(align="left", dx=8, fontSize=12.5, color=palette.text).encode(
+        x="highest:Q", text="shown:N"
+    )
+    return alt.layer(bars, spans, figures).properties(height=27 * len(table))

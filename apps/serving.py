@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from apps.credit.entries import DEFAULT, MODELS
+from apps.credit.made_up import examples
 from apps.credit.model import CreditModel, load_credit
 from apps.errors import InputError
 from apps.jobs import find
@@ -14,7 +15,7 @@ from apps.predictor import Predictor, open_predictor
 from apps.run import Run
 from apps.task import Task
 from apps.tasks import TASKS
-from core import CheckpointError
+from core import Array, CheckpointError
 from models import CARDS, RESULTS, WEIGHTS
 
 OWN = "run:"  # begins the name of a network that the visitor trained
@@ -75,6 +76,12 @@ def shipped_credit() -> tuple[str, ...]:
 def served_credit(name: str) -> CreditModel:
     """A shipped credit model. Raises CheckpointError as `load_credit`."""
     return load_credit(WEIGHTS / f"credit_{name}")
+
+
+@lru_cache(maxsize=8)
+def made_up_applicants(name: str) -> Mapping[str, Array]:
+    """{what they are like: an applicant (F,)} to try a shipped credit model on"""
+    return examples(served_credit(name))
 
 
 def results() -> list[dict[str, str]]:
