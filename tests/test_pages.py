@@ -11,6 +11,9 @@ from streamlit.testing.v1 import AppTest
 
 import apps.predictor
 import apps.serving
+from apps.credit.applicant import fields
+from apps.credit.made_up import made_up_table
+from apps.credit.table import csv_of
 from apps.mnist.misread import read_misread
 from apps.mnist.pad import A_THREE
 from apps.mnist.task import MNIST
@@ -18,15 +21,18 @@ from apps.sentiment.reading import read
 from apps.sentiment.task import SENTIMENT
 
 HOME = str(Path(__file__).parents[1] / "apps" / "home.py")
-PAGES = ("mnist/page.py", "sentiment/page.py", "train/page.py", "lessons/page.py", "gallery/page.py")
+PAGES = ("mnist/page.py", "sentiment/page.py", "credit/page.py", "train/page.py", "lessons/page.py", "gallery/page.py")
 SECONDS = 60
 
 
 @pytest.fixture(autouse=True)
 def fresh():
-    apps.serving.served.cache_clear()
+    kept = apps.serving.served, apps.serving.served_credit, apps.serving.made_up_applicants
+    for each in kept:
+        each.cache_clear()
     yield
-    apps.serving.served.cache_clear()
+    for each in kept:
+        each.cache_clear()
 
 
 @pytest.fixture
@@ -52,7 +58,7 @@ def texts(app):
 
 def test_home_shows_the_tasks_with_an_example_and_the_zoo():
     app = opened()
-    assert [each.value for each in app.metric][:2] == ["3", "positive"]
+    assert [each.value for each in app.metric] == ["3", "positive", "refused"]
     for name in MNIST.entries:
         assert f"[mnist_{name}](models?card=mnist_{name})" in texts(app) or name not in apps.serving.shipped(MNIST)
 
@@ -67,7 +73,7 @@ def test_a_page_opens(page):
 def test_a_page_without_weights_opens_and_says_so(page):
     app = opened(page)
     assert not app.metric
-    if page in (None, "mnist/page.py", "sentiment/page.py"):
+    if page in (None, "mnist/page.py", "sentiment/page.py", "credit/page.py"):
         assert "weights" in texts(app) or "Train one" in texts(app)
 
 
@@ -207,6 +213,106 @@ def test_a_table_of_texts_is_answered_and_a_bad_one_gets_a_sentence():
         (b"![x](http://example.org/x.png)\n", "but no rows"),
     ):
         app.file_uploader[0].set_value(("reviews.csv", content, "text/csv")).run()
+        assert not app.exception
+        assert said in app.error[0].value
+
+
+def metric(app, label):
+    return next(each.value for each in app.metric if each.label == label)
+
+
+def test_every_made_up_applicant_gets_what_it_promises():
+    app = opened("credit/page.py")
+    for name, decision in (("Safe", "accepted"), ("Risky", "refused"), ("Just accepted", "accepted")):
+        app.button(key=f"credit example {name}").click().run()
+        assert not app.exception
+        assert metric(app, "Decision") == decision
+        assert ("principal reasons" in texts(app)) == (decision == "refused")
+
+
+def test_a_slider_moves_the_answer_as_the_model_says():
+    app = opened("credit/page.py")
+    model = apps.serving.served_credit(apps.serving.shipped_credit()[0])
+    app.selectbox(key="credit PAY_0").set_value("3 months late").run()
+    asked = fields(model)
+    row = np.array([each.options[app.session_state[f"credit {each.feature.name}"]] for each in asked])
+    assert metric(app, "Points") == f"{model.points(model.logits(row[None]))[0]:.0f}"
+
+
+def test_the_smallest_change_turns_the_refusal():
+    app = opened("credit/page.py")
+    assert metric(app, "Decision") == "refused"
+    app.button(key="credit_change").click().run()
+    assert metric(app, "Decision") == "accepted"
+
+
+def test_missing_is_an_answer():
+    app = opened("credit/page.py")
+    app.select_slider(key="credit LIMIT_BAL").set_value("missing").run()
+    assert not app.exception
+    assert metric(app, "Decision") in ("accepted", "refused")
+
+
+@pytest.mark.parametrize("model", ["additive", "logistic_woe"])
+def test_the_other_credit_models_answer(model):
+    app = opened("credit/page.py")
+    app.selectbox(key="credit_model").set_value(model).run()
+    assert not app.exception
+    assert "exact terms" in texts(app)
+
+
+def test_the_scorecard_adds_up_for_the_applicant_of_the_form():
+    app = opened("credit/page.py", credit_view="The scorecard")
+    model = apps.serving.served_credit("additive")
+    row = apps.serving.made_up_applicants(apps.serving.shipped_credit()[0])["Refused"]
+    assert f"**{model.points(model.logits(row[None]))[0]:.0f}**" in texts(app)
+    assert {"feature", "value", "points from"} <= set(app.dataframe[0].value)
+
+
+@pytest.mark.parametrize(
+    ("view", "said"),
+    [
+        ("Scores", "odds of 50 good"),
+        ("Cut-off and cost", "cheapest cut-off"),
+        ("How good it is", "DeLong"),
+        ("Against the training", "Population stability"),
+        ("Fairness", "not a verdict of law"),
+        ("Table", "The first 1,000 rows"),
+    ],
+)
+def test_a_made_up_portfolio_is_measured(view, said):
+    app = opened("credit/page.py", credit_view="A portfolio", credit_made_up=True, credit_portfolio_view=view)
+    assert said in texts(app)
+
+
+def test_the_cut_off_follows_the_cost():
+    app = opened("credit/page.py", credit_view="A portfolio", credit_made_up=True)
+    app.slider(key="credit_ratio").set_value(1.0).run()
+    assert app.slider(key="credit_cut").value == 50.0
+    more = metric(app, "Accepted")
+    app.slider(key="credit_cut").set_value(5.0).run()
+    assert float(metric(app, "Accepted").split()[0]) < float(more.split()[0])
+
+
+def test_a_portfolio_is_uploaded_and_a_bad_one_gets_a_sentence():
+    app = opened("credit/page.py", credit_view="A portfolio")
+    names, rows = made_up_table(apps.serving.served_credit("blend"), 60)
+    rows[1][0] = "much"
+    plain = names.index("SEX")
+    short = [[*row[:plain]] for row in rows]  # neither groups nor outcomes
+    for heads, table, said in ((names, rows, "row 2"), (names[:plain], short, "Outcomes are not known")):
+        app.file_uploader[0].set_value(("a.csv", csv_of(heads, table), "text/csv")).run()
+        assert not app.exception
+        assert metric(app, "Applicants") == "59"
+        assert said in " ".join([texts(app), *(each.value for each in app.warning)])
+    for content, said in (
+        (b"a,b\n1,2\n", "no column"),
+        (b"", "is empty"),
+        (b"\x00\x01\xff", "UTF"),
+        (csv_of([*names, "pd"], [[*row, "1"] for row in rows]), "already"),
+        (csv_of(names, [["x"] * len(names)]), "No row of"),
+    ):
+        app.file_uploader[0].set_value(("a.csv", content, "text/csv")).run()
         assert not app.exception
         assert said in app.error[0].value
 

@@ -39,6 +39,7 @@ SCORES, TRADE, QUALITY, STABILITY, FAIRNESS, TABLE = (
 MOVERS = 8  # features with a bar
 MOST_MIB, MOST_ROWS, MOST_ROWS_SHOWN = 32, 50_000, 1000
 DEAREST = 20  # times the cost of a refused good applicant
+CURVES = "additive"  # the model whose scorecard is shown where the chosen one has none
 WORDS = ("refused", "accepted")
 STYLE = """<style>
 [data-testid="stLayoutWrapper"]:has(> .st-key-credit_verdict) {{ position: sticky; top: 3.75rem; z-index: 20; }}
@@ -461,12 +462,16 @@ def show_table(model: CreditModel, portfolio: Portfolio, cut: float) -> None:
 @st.fragment
 def scorecard(model: CreditModel, name: str, palette: Palette) -> None:
     """The points of every bin of every feature, and of the applicant in the form."""
-    additive = model if model.additive else next((m for m in map(served_credit, shipped_credit()) if m.additive), None)
-    if additive is None:
-        st.info("This model is no sum of one term a feature, so it has no scorecard, and no other model here has one.")
-        return
-    if additive is not model:
-        st.caption(f"{name} is no sum of one term a feature; this is the scorecard of the model additive.")
+    if model.additive:
+        additive = model
+    else:
+        sums = [each for each in shipped_credit() if served_credit(each).additive]
+        if not sums:
+            st.info("This model is no sum of one term a feature, so it has no scorecard, and no other model here has.")
+            return
+        chosen = CURVES if CURVES in sums else sums[0]
+        additive = served_credit(chosen)
+        st.caption(f"{name} is no sum of one term a feature; this is the scorecard of the model {chosen}.")
     asked, features = fields(additive), additive.schema.features
     start = made_up_applicants(name)
     row = np.array(
