@@ -71,6 +71,14 @@ def run_lesson(page: Any) -> None:
     )
 
 
+def choose_word(page: Any) -> None:
+    """Choose the strongest word of the sentence, and put another in its place."""
+    page.get_by_role("button", name="Mixed").click()
+    page.wait_for_timeout(1500)
+    page.locator(".words button", has_text="never").click()
+    page.get_by_label("Instead of “never”").fill("suddenly")
+
+
 def nothing(page: Any) -> None:
     """The page as it opens."""
 
@@ -78,6 +86,8 @@ def nothing(page: Any) -> None:
 PAGES: tuple[tuple[str, str, Callable[[Any], None], int], ...] = (  # name, address, what is done, height in pixels
     ("home", "", nothing, 940),
     ("digits", "digits", draw_three, 1360),
+    ("sentiment", "sentiment", choose_word, 1180),
+    ("credit", "credit", nothing, 1400),
     ("models", "models", nothing, 900),
     ("train", "lessons", run_lesson, 1100),
     ("lessons", "lessons", nothing, 900),
