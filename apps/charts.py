@@ -13,6 +13,12 @@ import pandas as pd
 from apps.pictures import Palette, hexes, percent
 from core import Array
 
+# places that no data give; named as channels, since for `alt.value` Altair searches its schema for 20 ms at each call
+AT_X: Any = alt.XValue
+AT_Y: Any = alt.YValue
+TO_X: Any = alt.X2Datum
+TO_Y: Any = alt.Y2Value
+
 Layered = alt.LayerChart | alt.FacetChart  # what `alt.layer` may return
 
 
@@ -166,10 +172,10 @@ def leanings(
     colour = alt.Color(
         "side:N", legend=None, scale=alt.Scale(domain=list(labels), range=[palette.against, palette.for_])
     )
-    whole = {"y": alt.value(0), "y2": alt.value("height")}
-    middle = alt.Chart(band).mark_rect(color=palette.soft, opacity=0.45).encode(x="low:Q", x2="high:Q", **whole)
+    whole = (AT_Y(0), TO_Y("height"))
+    middle = alt.Chart(band).mark_rect(color=palette.soft, opacity=0.45).encode(*whole, x="low:Q", x2="high:Q")
     base = alt.Chart(table).encode(y=y, tooltip=["model:N", alt.Tooltip("p:Q", format=".4f", title=labels[1])])
-    bars = base.mark_bar(height=18, cornerRadiusEnd=3).encode(x=x, x2=alt.datum(0.5), color=colour)
+    bars = base.mark_bar(height=18, cornerRadiusEnd=3).encode(TO_X(0.5), x=x, color=colour)
     return alt.layer(middle, bars).properties(height=40 + 34 * len(table))
 
 
@@ -179,15 +185,15 @@ def signed_bars(
     """A bar each, to the right where a value is positive; up: the palette's colour of what is positive"""
     table = pd.DataFrame({"place": [str(i) for i in range(len(names))], "name": list(names), "value": list(values)})
     table["shown"] = [f"{value:{format}}".replace("-", "−") for value in values]
+    table["side"] = np.where(table["value"] >= 0, "+", "−")
     most = max(1e-9, float(np.abs(table["value"]).max())) if len(table) else 1.0
     colours = [palette.for_, palette.against] if up == "for_" else [palette.against, palette.for_]
     called = f"{json.dumps(dict(zip(table['place'], table['name'], strict=True)))}[datum.value]"
     y = alt.Y("place:N", sort=None, title=None, axis=_axis(palette, labelExpr=called, labelLimit=220))
     x = alt.X("value:Q", title=None, axis=None, scale=alt.Scale(domain=[-1.25 * most, 1.25 * most]))
     base = alt.Chart(table).encode(y=y, x=x, tooltip=["name:N", alt.Tooltip("shown:N", title="contribution")])
-    bars = base.mark_bar(height=15, cornerRadiusEnd=3).encode(
-        color=alt.condition("datum.value >= 0", alt.value(colours[0]), alt.value(colours[1]))
-    )
+    colour = alt.Color("side:N", legend=None, scale=alt.Scale(domain=["+", "−"], range=colours))
+    bars = base.mark_bar(height=15, cornerRadiusEnd=3).encode(color=colour)
     figures = base.encode(text="shown:N").transform_filter("datum.value >= 0")
     right = figures.mark_text(align="left", dx=5, fontSize=12.5, color=palette.text)
     figures = base.encode(text="shown:N").transform_filter("datum.value < 0")
@@ -203,24 +209,22 @@ def on_scale(points: float, cut: float, words: tuple[str, str], palette: Palette
     low, high = min(cut - reach, points - 10), max(cut + reach, points + 10)
     zones = pd.DataFrame({"from": [low, cut], "to": [cut, high], "word": list(words), "at": [low, high]})
     x = alt.X("from:Q", title=None, scale=alt.Scale(domain=[low, high], nice=False), axis=_scaled(palette, grid=False))
-    whole = {"y": alt.value(8), "y2": alt.value(30)}
+    whole = (AT_Y(8), TO_Y(30))
     colour = alt.Color(
         "word:N", legend=None, scale=alt.Scale(domain=list(words), range=[palette.against, palette.for_])
     )
     base = alt.Chart(zones)
-    ground = base.mark_rect(opacity=0.3).encode(x=x, x2="to:Q", color=colour, **whole)
+    ground = base.mark_rect(opacity=0.3).encode(*whole, x=x, x2="to:Q", color=colour)
     said = [
         base.transform_filter(f"datum.word == {json.dumps(word)}")
         .mark_text(align=side, dx=shift, fontSize=12.5, color=palette.text)  # type: ignore[arg-type]
-        .encode(x="at:Q", y=alt.value(19), text="word:N")
+        .encode(AT_Y(19), x="at:Q", text="word:N")
         for word, side, shift in zip(words, ("left", "right"), (8, -8), strict=True)
     ]
     line = alt.Chart(zones.tail(1)).mark_rule(color=palette.text, strokeDash=[4, 3]).encode(x="from:Q")
     here = alt.Chart(pd.DataFrame({"points": [points]}))
     mark = here.mark_point(shape="diamond", size=220, filled=True, opacity=1, color=palette.text)
-    return alt.layer(ground, *said, line, mark.encode(x="points:Q", y=alt.value(19), tooltip="points:Q")).properties(
-        height=70
-    )
+    return alt.layer(ground, *said, line, mark.encode(AT_Y(19), x="points:Q", tooltip="points:Q")).properties(height=70)
 
 
 def score_histogram(points: Array, t: Array | None, cut: float, palette: Palette, bins: int = 36) -> Layered:
@@ -330,7 +334,7 @@ def groups(rows: Sequence[tuple[str, float, int]], palette: Palette) -> Layered:
     base = alt.Chart(table).encode(x=x, y=y)
     bars = base.mark_bar(height=18, cornerRadiusEnd=3, color=palette.for_)
     figures = base.mark_text(align="right", fontSize=12.5, color=palette.text)
-    figures = figures.encode(text="shown:N", x=alt.value("width"))
+    figures = figures.encode(AT_X("width"), text="shown:N")
     rule = _rule(0.8 * float(table["accepted"].max()), palette)
     return alt.layer(bars, figures, rule).properties(height=34 * len(table))
 

@@ -270,7 +270,7 @@ def test_a_word_is_chosen_with_the_keyboard_left_out_and_replaced(visit):
     page = visit("sentiment")
     page.get_by_label("Your text").fill("A wonderful film")
     words = page.locator(".words button")
-    page.get_by_role("button", name="wonderful: +").wait_for()
+    words.nth(3).wait_for(state="detached")  # the words of the example are gone
     words.first.focus()
     page.keyboard.press("ArrowRight")
     page.keyboard.press("Enter")
@@ -448,7 +448,12 @@ CONTRAST = """() => {
 @pytest.mark.parametrize("address", ADDRESSES)
 def test_text_stands_out_from_its_ground(visit, address, dark):
     page = visit(address, dark=dark)
-    assert page.evaluate(CONTRAST) == []
+    for _ in range(10):  # what is drawn anew is pale for a moment, on a busy machine for a longer one
+        poor = page.evaluate(CONTRAST)
+        if not poor:
+            break
+        page.wait_for_timeout(500)
+    assert poor == []
 
 
 FOCUSED = """() => {
