@@ -133,11 +133,11 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
     What differs from the ground by more than the noise near the edge is a stroke; the top quarter is full ink.
     """
-    plane = _plane(grey)
-    small = _shrink(grey - plane)
+    light = _light(grey)
+    small = _shrink(grey - light)
     if not _lies_on_light(small):
-        grey, plane, small = 255 - grey, 255 - plane, -small  # from here on the ink is dark
-    ground = plane + _fill(small, grey.shape)
+        grey, light, small = 255 - grey, 255 - light, -small  # from here on the ink is dark
+    ground = light + _fill(small, grey.shape)
     off = _border(ground - grey)
     ground = np.maximum(ground - np.median(off), 0)
     noise = 3 * 1.4826 * np.median(abs(off - np.median(off)))  # three standard deviations
@@ -149,28 +149,55 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
         return np.zeros_like(ink)
     full = np.quantile(strokes, 0.75)
     floor = max(0.1 * full, min(noise, 0.5 * full))
-    stretched: np.ndarray = ((ink - floor) / (full - floor)).clip(0, 1)
-    return stretched
+    return _without_specks(((ink - floor) / (full - floor)).clip(0, 1))
 
 
-def _plane(grey: np.ndarray) -> np.ndarray:
-    """A plane through the border: the grey of the ground where light falls from one side.
+def _without_specks(ink: np.ndarray) -> np.ndarray:
+    """Ink (H, W) but for pixels that are nearly alone, as those of a stroke never are: dust, and grain of a photograph.
 
-    (H, W) -> (H, W) float32. What crosses the border, a stroke say, is left out of a second fit.
+    Where most are so, there is no stroke at all.
     """
-    height, width = grey.shape
-    rows, columns = np.nonzero(_at_border(height, width))
-    rows, columns = (places[:: max(1, places.size // 2000)] for places in (rows, columns))  # enough for three numbers
-    at = np.stack([np.ones_like(rows), rows, columns], axis=1).astype(np.float32)  # (P, 3)
+    inked = np.pad(ink > 0.25, 1).astype(np.int8)
+    across = inked[:, :-2] + inked[:, 1:-1] + inked[:, 2:]
+    around = across[:-2] + across[1:-1] + across[2:]  # itself counted
+    inked = inked[1:-1, 1:-1]
+    specks = (around <= 2) & (inked > 0)
+    if 2 * specks.sum() > inked.sum():
+        return np.zeros_like(ink)
+    cleaned: np.ndarray = np.where(specks, np.float32(0), ink)
+    return cleaned
+
+
+def _light(grey: np.ndarray) -> np.ndarray:
+    """The grey of the ground, told from the border: a plane where light falls from one side, a paraboloid where it
+    fades all round.
+
+    (H, W) -> (H, W) float32. A paraboloid must come twice as near to the border: the edge of a shadow bends it amiss.
+    """
+    down, across = (np.linspace(-1, 1, side, dtype=np.float32) for side in grey.shape)
+    rows, columns = np.nonzero(_at_border(*grey.shape))
+    rows, columns = (places[:: max(1, places.size // 2000)] for places in (rows, columns))  # enough for five numbers
+    y, x = down[rows], across[columns]
     border = grey[rows, columns].astype(np.float32)
-    level: np.ndarray = np.array([np.median(border), 0, 0], np.float32)
+    at = np.stack([np.ones_like(y), y, x, y * y, x * x], axis=1)  # (P, 5)
+    flat, far = _fit_border(at[:, :3], border)
+    curved, near = _fit_border(at, border)
+    a, b, c, d, e = curved if near < far / 2 else np.append(flat, [0, 0]).astype(np.float32)
+    light: np.ndarray = a + (b * down + d * down**2)[:, np.newaxis] + (c * across + e * across**2)
+    return light
+
+
+def _fit_border(at: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, float]:
+    """Coefficients by least squares, and how far off the median pixel is.  (P, K), (P,) -> (K,)
+
+    What crosses the border, a stroke say, is left out of a second fit.
+    """
+    off = abs(border - np.median(border))
     for _ in range(2):
-        off = abs(border - at @ level)
         near = off <= max(np.quantile(off, 0.75), 1)
         level = np.linalg.lstsq(at[near], border[near])[0]
-    plane: np.ndarray = level[0] + level[1] * np.arange(height, dtype=np.float32)[:, np.newaxis]
-    plane = plane + level[2] * np.arange(width, dtype=np.float32)
-    return plane
+        off = abs(border - at @ level)
+    return level, float(np.median(off))
 
 
 def _fill(small: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
