@@ -133,8 +133,9 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
 
     What differs from the ground by more than the noise near the edge is a stroke; the top quarter is full ink.
     """
-    light = _light(grey)
-    small = _shrink(grey - light)
+    small = _shrink(grey)
+    level = _fit_light(small)
+    light, small = _light(level, grey.shape), small - _light(level, small.shape)
     if not _lies_on_light(small):
         grey, light, small = 255 - grey, 255 - light, -small  # from here on the ink is dark
     ground = light + _fill(small, grey.shape)
@@ -168,23 +169,21 @@ def _without_specks(ink: np.ndarray) -> np.ndarray:
     return cleaned
 
 
-def _light(grey: np.ndarray) -> np.ndarray:
+def _fit_light(small: np.ndarray) -> np.ndarray:
     """The grey of the ground, told from the border: a plane where light falls from one side, a paraboloid where it
     fades all round.
 
-    (H, W) -> (H, W) float32. A paraboloid must come twice as near to the border: the edge of a shadow bends it amiss.
+    (h, w) -> (5,), as `_light` takes it. A paraboloid must come twice as near to the border: the edge of a shadow
+    bends it amiss.
     """
-    down, across = (np.linspace(-1, 1, side, dtype=np.float32) for side in grey.shape)
-    rows, columns = np.nonzero(_at_border(*grey.shape))
-    rows, columns = (places[:: max(1, places.size // 2000)] for places in (rows, columns))  # enough for five numbers
-    y, x = down[rows], across[columns]
-    border = grey[rows, columns].astype(np.float32)
+    border = _border(small)
+    down, across = (np.linspace(-1, 1, side, dtype=np.float32) for side in small.shape)
+    y = _border(np.repeat(down[:, np.newaxis], across.size, axis=1))
+    x = _border(np.repeat(across[np.newaxis], down.size, axis=0))
     at = np.stack([np.ones_like(y), y, x, y * y, x * x], axis=1)  # (P, 5)
     flat, far = _fit_border(at[:, :3], border)
     curved, near = _fit_border(at, border)
-    a, b, c, d, e = curved if near < far / 2 else np.append(flat, [0, 0]).astype(np.float32)
-    light: np.ndarray = a + (b * down + d * down**2)[:, np.newaxis] + (c * across + e * across**2)
-    return light
+    return curved if near < far / 2 else np.append(flat, np.zeros(2, np.float32))
 
 
 def _fit_border(at: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, float]:
@@ -198,6 +197,14 @@ def _fit_border(at: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, float]:
         level = np.linalg.lstsq(at[near], border[near])[0]
         off = abs(border - at @ level)
     return level, float(np.median(off))
+
+
+def _light(level: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """a + b y + c x + d y² + e x², y and x from −1 to 1 over the picture.  (5,) -> shape (H, W) float32"""
+    a, b, c, d, e = level
+    y, x = (np.linspace(-1, 1, side, dtype=np.float32) for side in shape)
+    light: np.ndarray = (a + b * y + d * y * y)[:, np.newaxis] + (c * x + e * x * x)
+    return light
 
 
 def _fill(small: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
@@ -226,11 +233,11 @@ def _lies_on_light(small: np.ndarray) -> bool:
 
 
 def _shrink(grey: np.ndarray) -> np.ndarray:
-    """(H, W) float32 -> (h, w), the longer side COARSE pixels at most"""
+    """(H, W) uint8 -> (h, w) float32, the longer side COARSE pixels at most"""
     from PIL import Image
 
     size = (max(1, round(side * min(1, COARSE / max(grey.shape)))) for side in reversed(grey.shape))
-    return np.asarray(Image.fromarray(grey).resize(tuple(size), Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(grey).resize(tuple(size), Image.Resampling.BOX)).astype(np.float32)
 
 
 def _spread(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
@@ -244,10 +251,10 @@ def _spread(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
 
 
 def _border(grey: np.ndarray) -> np.ndarray:
-    """The pixels near the edge.  (H, W) -> (P,)"""
+    """Pixels near the edge, 2,000 to 4,000 where there are more: enough to tell a median.  (H, W) -> (P,)"""
     height, width = grey.shape
     border: np.ndarray = grey[_at_border(height, width)]
-    return border
+    return border[:: max(1, border.size // 2000)]
 
 
 def _at_border(height: int, width: int) -> np.ndarray:
