@@ -72,11 +72,9 @@ def run_lesson(page: Any) -> None:
 
 
 def choose_word(page: Any) -> None:
-    """Choose the strongest word of the sentence, and put another in its place."""
-    page.get_by_role("button", name="Mixed").click()
-    page.wait_for_timeout(1500)
-    page.locator(".words button", has_text="never").click()
-    page.get_by_label("Instead of “never”").fill("suddenly")
+    """Choose a word of the sentence, and put another in its place."""
+    page.locator(".words button", has_text="wonderful").click()
+    page.get_by_label("Instead of “wonderful”").fill("dreadful")
 
 
 def nothing(page: Any) -> None:

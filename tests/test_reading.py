@@ -6,7 +6,7 @@ import pytest
 from apps.errors import InputError
 from apps.markdown import literal
 from apps.pictures import DARK, LIGHT
-from apps.sentiment.reading import added_columns, changed, coloured, read, read_many, verdict, wordiest
+from apps.sentiment.reading import added_columns, answer, cells_of, changed, coloured, read, read_many, wordiest
 from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES, MOST_TYPED, chosen, typed
 from apps.serving import served, shipped
@@ -23,20 +23,23 @@ def predictor(request):
 def test_the_words_add_up_to_the_probability(predictor, text):
     reading = read(predictor, text)
     p = 1 / (1 + np.exp(-(reading.base + reading.total)))
-    assert p == pytest.approx(reading.probabilities[reading.explained], abs=1e-3)
+    assert p == pytest.approx(answer(predictor, text).probabilities[reading.explained], abs=1e-3)
     assert len(reading.words) == len(reading.contributions) == len(reading.known)
 
 
 def test_a_word_left_out_is_the_text_without_it(predictor):
     text = "a wonderful , moving film"
-    assert changed(predictor, text, 1)["probabilities"] == pytest.approx(
-        predictor.answer(predictor.probabilities(["a , moving film"])[0])["probabilities"]
-    )
-    assert changed(predictor, text, 1, "truly horrible")["probabilities"] == pytest.approx(
-        predictor.answer(predictor.probabilities(["a truly horrible , moving film"])[0])["probabilities"]
-    )
-    alone = changed(predictor, "wonderful", 0)
-    assert alone["probabilities"] == pytest.approx(predictor.answer(predictor.probabilities([""])[0])["probabilities"])
+    for new in ("", "truly horrible"):
+        wanted = answer(predictor, f"a {new} , moving film").probabilities
+        assert changed(predictor, text, 1, new).probabilities == pytest.approx(wanted)
+    assert changed(predictor, "wonderful", 0).probabilities == pytest.approx(answer(predictor, "").probabilities)
+
+
+def test_an_answer_is_the_predictor_s(predictor):
+    told = predictor(TEXTS[0])
+    found = answer(predictor, TEXTS[0])
+    assert (found.label, found.uncertain) == (told["label"], told["uncertain"])
+    assert found.probabilities == pytest.approx(told["probabilities"])
 
 
 @pytest.mark.parametrize("palette", [LIGHT, DARK])
@@ -54,7 +57,7 @@ def test_many_texts_are_read_like_one(predictor):
     texts = TEXTS * 20
     p = np.concatenate(list(read_many(predictor, texts)))
     np.testing.assert_allclose(p[-len(TEXTS) :], [predictor.probabilities([text])[0] for text in TEXTS], atol=1e-5)
-    assert verdict(predictor.labels, np.array([0.25, 0.75])) == ["positive", "0.250000", "0.750000"]
+    assert cells_of(predictor.labels, np.array([0.25, 0.75])) == ["positive", "0.250000", "0.750000"]
     with pytest.raises(InputError, match=r"Row 3 .* cut it"):
         list(read_many(predictor, ["a", "b", "c" * 100_001]))
 

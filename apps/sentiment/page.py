@@ -19,12 +19,14 @@ from apps.sentiment.explain import SURE
 from apps.sentiment.reading import (
     MOST_SHOWN,
     Reading,
+    Verdict,
     added_columns,
+    answer,
+    cells_of,
     changed,
     coloured,
     read,
     read_many,
-    verdict,
     wordiest,
 )
 from apps.sentiment.task import SENTIMENT
@@ -69,7 +71,7 @@ def page() -> None:
         return
     palette = DARK if st.context.theme.type == "dark" else LIGHT
     names += own_runs()
-    answer(names, palette)
+    one(names, palette)
     many(names)
 
 
@@ -83,7 +85,7 @@ def own_runs() -> tuple[str, ...]:
 
 
 @st.fragment
-def answer(names: tuple[str, ...], palette: Palette) -> None:
+def one(names: tuple[str, ...], palette: Palette) -> None:
     """The text, the answer, and what is behind it: drawn anew while it is typed."""
     left, right = st.columns([1.15, 1], gap="large")
     answered = right.container()
@@ -93,14 +95,14 @@ def answer(names: tuple[str, ...], palette: Palette) -> None:
         with left:
             text = ask()
         predictor = predictor_of(SENTIMENT, name)
-        reading = read(predictor, text) if text.strip() else None
+        verdict = answer(predictor, text) if text.strip() else None
     except (InputError, CheckpointError) as error:
         left.error(literal(str(error)), icon=":material/error:")
         return
     with answered:
-        show_answer(predictor, reading, palette)
-    if reading is not None:
-        look_closer(predictor, text, reading, names, palette)
+        show_answer(predictor, verdict, palette)
+    if verdict is not None:
+        look_closer(predictor, text, verdict, names, palette)
 
 
 def ask() -> str:
@@ -126,16 +128,16 @@ def ask() -> str:
     return text
 
 
-def show_answer(predictor: Predictor, reading: Reading | None, palette: Palette) -> None:
+def show_answer(predictor: Predictor, verdict: Verdict | None, palette: Palette) -> None:
     """The verdict in words, and on a scale."""
-    p = dict.fromkeys(predictor.labels, 0.5) if reading is None else reading.probabilities
-    if reading is None:
+    p = dict.fromkeys(predictor.labels, 0.5) if verdict is None else verdict.probabilities
+    if verdict is None:
         st.metric("The network feels", "–")
         st.caption("Type a sentence, or choose an example.")
     else:
-        st.metric("The network feels", "uncertain" if reading.uncertain else literal(reading.label))
-        sure, label = percent(p[reading.label]), literal(reading.label)
-        if reading.uncertain:
+        st.metric("The network feels", "uncertain" if verdict.uncertain else literal(verdict.label))
+        sure, label = percent(p[verdict.label]), literal(verdict.label)
+        if verdict.uncertain:
             st.caption(f"It leans to {label}, with {sure}. Below {100 * SURE:.0f} % it gives no verdict.")
         else:
             st.caption(f"{sure} {label}; its probabilities were calibrated on texts that it did not learn from.")
@@ -143,11 +145,11 @@ def show_answer(predictor: Predictor, reading: Reading | None, palette: Palette)
     if len(p) == 2:
         chart = charts.leanings({"": list(p.values())[1]}, tuple(p), SURE, palette, names=False)
     else:
-        chart = charts.probability_bars(p, None if reading is None else reading.label, palette)
+        chart = charts.probability_bars(p, None if verdict is None else verdict.label, palette)
     st.altair_chart(chart, key="sentiment_answer", alt=f"Probabilities: {shown}")
 
 
-def look_closer(predictor: Predictor, text: str, reading: Reading, names: tuple[str, ...], palette: Palette) -> None:
+def look_closer(predictor: Predictor, text: str, verdict: Verdict, names: tuple[str, ...], palette: Palette) -> None:
     st.subheader("Look closer")
     view = st.segmented_control(
         "Look closer",
@@ -158,12 +160,13 @@ def look_closer(predictor: Predictor, text: str, reading: Reading, names: tuple[
         label_visibility="collapsed",
     )
     if view == WORDS:
-        show_words(predictor, text, reading, palette)
+        show_words(predictor, text, verdict, palette)
     else:
         show_models(text, names, palette)
 
 
-def show_words(predictor: Predictor, text: str, reading: Reading, palette: Palette) -> None:
+def show_words(predictor: Predictor, text: str, verdict: Verdict, palette: Palette) -> None:
+    reading = read(predictor, text)
     label = literal(reading.explained)
     if not reading.words:
         st.caption("There is no word in this text: what the network says is what it says of nothing.")
@@ -183,11 +186,11 @@ def show_words(predictor: Predictor, text: str, reading: Reading, palette: Palet
     )
     place = chosen(told.chosen, reading.words)
     if place is not None:
-        what_if(predictor, text, reading, place, palette)
+        what_if(predictor, text, verdict, reading, place, palette)
     st.markdown("**It adds up**")
     logit = reading.base + reading.total
-    if len(reading.probabilities) == 2:
-        is_what = f"the log-odds of “{label}”: σ({logit:.2f}) = {percent(reading.probabilities[reading.explained])}"
+    if len(verdict.probabilities) == 2:
+        is_what = f"the log-odds of “{label}”, that is {percent(verdict.probabilities[reading.explained])}"
     else:
         is_what = f"the logit of “{label}” above the mean of the others"
     base, total, whole = (f"{part:+.2f}".replace("-", "−") for part in (reading.base, reading.total, logit))
@@ -202,7 +205,7 @@ def show_words(predictor: Predictor, text: str, reading: Reading, palette: Palet
     st.caption(f"The {len(parts)} words with the most to say, in the same numbers.")
 
 
-def what_if(predictor: Predictor, text: str, reading: Reading, place: int, palette: Palette) -> None:
+def what_if(predictor: Predictor, text: str, verdict: Verdict, reading: Reading, place: int, palette: Palette) -> None:
     """The answer without the chosen word, and with another one in its place."""
     word = reading.words[place]
     with st.container(border=True):
@@ -222,12 +225,12 @@ def what_if(predictor: Predictor, text: str, reading: Reading, place: int, palet
             )
         new = typed(told.text).strip()
         answers = {
-            "as it is": reading.probabilities,
-            f"without “{word}”": changed(predictor, text, place)["probabilities"],
+            "as it is": verdict.probabilities,
+            f"without “{word}”": changed(predictor, text, place).probabilities,
         }
         if new:
-            answers[f"with “{new[:30]}”"] = changed(predictor, text, place, new)["probabilities"]
-        labels = tuple(reading.probabilities)
+            answers[f"with “{new[:30]}”"] = changed(predictor, text, place, new).probabilities
+        labels = tuple(verdict.probabilities)
         if len(labels) == 2:
             chart = charts.leanings({name: p[labels[1]] for name, p in answers.items()}, labels, SURE, palette)
         else:
@@ -238,7 +241,7 @@ def what_if(predictor: Predictor, text: str, reading: Reading, place: int, palet
 
 
 def show_models(text: str, names: tuple[str, ...], palette: Palette) -> None:
-    answers = {called(name): read(predictor_of(SENTIMENT, name), text) for name in names}
+    answers = {called(name): answer(predictor_of(SENTIMENT, name), text) for name in names}
     verdicts = {
         f"{name}: {'uncertain' if each.uncertain else each.label}": each.probabilities for name, each in answers.items()
     }
@@ -289,7 +292,7 @@ def answered(predictor: Predictor, texts: list[str], asked: tuple[str, ...]) -> 
         bar = st.progress(0.0, "Reading …")
         cells: list[list[str]] = []
         for p in read_many(predictor, texts):
-            cells += [verdict(predictor.labels, each) for each in p]
+            cells += [cells_of(predictor.labels, each) for each in p]
             bar.progress(len(cells) / len(texts), f"Read {len(cells):,} of {len(texts):,}")
         bar.empty()
         kept = st.session_state["sentiment_answers"] = (asked, cells)
