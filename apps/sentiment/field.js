@@ -1,6 +1,6 @@
 // A field whose text is sent while it is typed. data = {label, text: at first, most: characters, rows, hint,
 // examples: [{label, text}]}; the state “text” is what stands in the field.
-const EVERY = 120 // milliseconds from a key to the message that tells of it
+const EVERY = 60 // milliseconds from a key to the message that tells of it
 
 export default function ({ parentElement, data, setStateValue }) {
   const area = parentElement.querySelector("textarea")
