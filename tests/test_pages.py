@@ -246,3 +246,67 @@ def test_what_cannot_be_followed_gets_a_sentence():
     assert "words can be followed" in app.error[0].value
     app = inside(inside_pad={"strokes": []})
     assert "Draw a digit to follow it." in texts(app)
+
+
+@pytest.fixture
+def queue_only(tmp_path, monkeypatch):
+    """Orders wait; nobody trains."""
+    from apps import jobs
+
+    monkeypatch.setenv("ZOO_RUNS", str(tmp_path))
+    monkeypatch.setattr(jobs, "ensure_trainer", lambda: None)
+    return jobs
+
+
+@pytest.mark.parametrize("task", ["mnist", "sentiment", "credit"])
+def test_every_network_of_every_task_can_be_asked_for(task, queue_only):
+    from apps.train.offers import networks
+    from apps.trainer import make_credit_plan, make_plan
+
+    for model in networks(task)[-2:]:
+        app = opened("train/page.py", train_task=task, **{f"train_network {task}": model})
+        next(each for each in app.button if each.label == "Start").click().run()
+        assert not app.exception
+        job = queue_only.all_jobs()[-1]
+        assert (job.order.task, job.order.model) == (task, model)
+        plan = (make_credit_plan if task == "credit" else make_plan)(job.order, job.table)
+        assert plan.model == model
+
+
+def test_a_visitor_trains_on_a_table_of_their_own(queue_only):
+    app = opened("train/page.py", train_task="sentiment", **{"train_data sentiment": "csv"})
+    start = next(each for each in app.button if each.label == "Start")
+    assert start.disabled
+    app.file_uploader[0].set_value(("mine.csv", b"words,mood\nfine,good\ndull,bad\n", "text/csv")).run()
+    assert not app.exception
+    app.selectbox(key="train_column sentiment text").set_value("words").run()
+    next(each for each in app.button if each.label == "Start").click().run()
+    (job,) = queue_only.all_jobs()
+    assert job.order.columns == {"text": "words", "label": "mood"}
+    assert job.table.read_bytes().startswith(b"words,mood")
+
+
+@pytest.mark.parametrize("table", [b"", b"one\n1\n", b"a,a\n1,2\n", b"\xff\xfe\x00", b"a,,b\n"])
+def test_a_table_without_columns_gets_a_sentence(table, queue_only):
+    app = opened("train/page.py", train_task="credit", **{"train_data credit": "csv"})
+    app.file_uploader[0].set_value(("mine.csv", table, "text/csv")).run()
+    assert not app.exception
+    assert "file" in app.error[0].value
+    assert next(each for each in app.button if each.label == "Start").disabled
+
+
+@pytest.mark.parametrize("task", ["mnist", "credit"])
+def test_a_finished_run_says_how_good_it_is_and_can_be_had(task, queue_only):
+    dataset = {"mnist": "mnist", "credit": "taiwan"}[task]
+    job = queue_only.submit(queue_only.Order(task, "mlp", "sample", dataset, "t"))
+    job.run.folder.mkdir()
+    for name in ("model.safetensors", "model.json"):
+        (job.run.folder / name).write_text("{}", "utf-8")
+    metrics = {"accuracy": 0.97} if task == "mnist" else {"roc_auc": 0.78}
+    job.tell("finished", metrics=metrics, examples=360, seconds=12.0)
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    app.query_params["runs"] = job.name
+    app.run().switch_page("train/page.py").run()
+    assert not app.exception
+    assert ("97.0 % of 360 test images right" if task == "mnist" else "ROC AUC 0.7800") in texts(app)
+    assert {each.label for each in app.get("download_button")} >= {"Weights", "Description"}

@@ -44,7 +44,7 @@ LESSONS: Sequence[Lesson] = (
         "How fast to learn",
         "The same network three times, by plain gradient descent. Too low a learning rate hardly moves; too high a one"
         " jumps about, or breaks off because the loss is no number any more.",
-        (Trial("lr 0.0003", {"lr": 3e-4}), Trial("lr 0.1", {"lr": 0.1}), Trial("lr 3", {"lr": 3.0})),
+        (Trial("lr 0.0003", {"lr": 3e-4}), Trial("lr 0.1", {"lr": 0.1}), Trial("lr 1", {"lr": 1.0})),
         PLAIN | {"optimizer": "sgd", "epochs": 25},
     ),
     Lesson(
