@@ -13,6 +13,7 @@ import pandas as pd
 from apps.pictures import Palette, hexes, percent
 from core import Array
 
+HIGHEST = 20.0  # loss that a chart of learning has room for; what is above lies on its edge
 Layered = alt.LayerChart | alt.FacetChart  # what `alt.layer` may return
 
 
@@ -102,7 +103,10 @@ def learning(lines: Sequence[Mapping[str, Any]], value: str, palette: Palette) -
     table = pd.DataFrame([line for line in lines if line.get(value) is not None])
     if table.empty:
         table = pd.DataFrame(columns=["run", "what", "step", value])
-    scale = alt.Scale(type="log") if value == "loss" else alt.Scale(zero=False)
+    scale = alt.Scale(zero=False)
+    if value == "loss":
+        top = {"domainMax": HIGHEST} if len(table) and table["loss"].max() > HIGHEST else {}
+        scale = alt.Scale(type="log", clamp=True, **top)
     base = alt.Chart(table).encode(
         x=alt.X("step:Q", title="step", axis=_scaled(palette)),
         y=alt.Y(f"{value}:Q", title=value, scale=scale, axis=_scaled(palette)),

@@ -10,6 +10,7 @@ import streamlit as st
 from apps import charts
 from apps.errors import InputError
 from apps.jobs import CSV, Job, Order, ahead, curves, ensure_trainer, find, interrupted, submit
+from apps.lessons import LESSONS
 from apps.pictures import DARK, LIGHT, percent
 from apps.tasks import TASKS
 from apps.train.offers import MOST_UPLOADED, OFFERS, columns_of, networks, recipe_of, takes_dropout
@@ -29,6 +30,10 @@ def page() -> None:
     jobs = asked_for()
     with st.expander("A new training", expanded=not jobs, icon=":material/add:"):
         ask(jobs)
+    lesson = {str(number): each for number, each in enumerate(LESSONS)}.get(st.query_params.get("lesson", ""))
+    if jobs and lesson is not None:
+        st.subheader(lesson.title)
+        st.markdown(lesson.look)
     if jobs:
         follow([job.name for job in jobs])
 
@@ -170,7 +175,12 @@ def show_curves(jobs: list[Job], palette: Any) -> None:
         column.altair_chart(chart, key=f"train_{value}", alt=f"{value.capitalize()} by step")
     held = any(line["what"] == "held out" for line in lines)
     dots = " Dots: held out, after each epoch." if held else ""
-    st.caption(f"Full lines: in training, smoothed over about ten batches.{dots}")
+    high = (
+        " A loss above 20 lies on the upper edge."
+        if any(line.get("loss", 0) > charts.HIGHEST for line in lines)
+        else ""
+    )
+    st.caption(f"Full lines: in training, smoothed over about ten batches.{dots}{high}")
 
 
 def show_job(number: int, job: Job, palette: Any) -> None:
