@@ -254,8 +254,8 @@ def walk(subject: Subject, trace: Trace, show_input: Any, palette: Palette) -> N
     row.button("Next", icon=":material/arrow_forward:", on_click=go, args=(1,), disabled=last, key="inside_go")
     row.selectbox("Station", titles, key="inside_at", label_visibility="collapsed", width=420)
     with st.container(border=True):
-        name, show = stations[at]
-        st.markdown(f"#### {name}")
+        st.markdown(f"#### {titles[at]}")
+        _, show = stations[at]
         show()
 
 
