@@ -71,6 +71,13 @@ def run_lesson(page: Any) -> None:
     )
 
 
+def step_inside(page: Any) -> None:
+    """Go to the first layer with weights."""
+    for number in (2, 3):
+        page.get_by_role("button", name="Next").click()
+        page.get_by_text(f"{number} of ").first.wait_for()
+
+
 def nothing(page: Any) -> None:
     """The page as it opens."""
 
@@ -78,6 +85,7 @@ def nothing(page: Any) -> None:
 PAGES: tuple[tuple[str, str, Callable[[Any], None], int], ...] = (  # name, address, what is done, height in pixels
     ("home", "", nothing, 940),
     ("digits", "digits", draw_three, 1360),
+    ("inside", "inside", step_inside, 1900),
     ("models", "models", nothing, 900),
     ("train", "lessons", run_lesson, 1100),
     ("lessons", "lessons", nothing, 900),

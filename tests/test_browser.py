@@ -251,7 +251,7 @@ def test_a_prediction_is_followed_step_by_step_and_back(visit):
     for number in range(2, last + 1):
         page.get_by_role("button", name="Next").click()
         assert station(page, number) == last
-    page.get_by_text("The slopes foretell").wait_for()
+    page.get_by_text("The slopes foretell that").wait_for()
     page.get_by_role("button", name="Previous").click()
     station(page, last - 1)
     page.get_by_text("multiplies what comes back").wait_for()
