@@ -105,7 +105,7 @@ def learning(lines: Sequence[Mapping[str, Any]], value: str, palette: Palette) -
         table = pd.DataFrame(columns=["run", "what", "step", value])
     scale = alt.Scale(zero=False)
     if value == "loss":
-        top = {"domainMax": HIGHEST} if len(table) and table["loss"].max() > HIGHEST else {}
+        top: dict[str, Any] = {"domainMax": HIGHEST} if len(table) and table["loss"].max() > HIGHEST else {}
         scale = alt.Scale(type="log", clamp=True, **top)
     base = alt.Chart(table).encode(
         x=alt.X("step:Q", title="step", axis=_scaled(palette)),
