@@ -19,6 +19,7 @@ AT_Y: Any = alt.YValue
 TO_X: Any = alt.X2Datum
 TO_Y: Any = alt.Y2Value
 
+HIGHEST = 20.0  # loss that a chart of learning has room for; what is above lies on its edge
 Layered = alt.LayerChart | alt.FacetChart  # what `alt.layer` may return
 
 
@@ -46,7 +47,7 @@ def probability_bars(probabilities: Mapping[str, float], answer: str | None, pal
         align="left", dx=6, fontSize=13, fontWeight="bold", color=palette.text
     )
     plain = figures.transform_filter("datum.kind == 'other'")
-    return alt.layer(bars, bold, plain).properties(height=26 * len(table))
+    return alt.layer(bars, bold, plain).properties(height=max(80, 26 * len(table)))
 
 
 def answers_side_by_side(answers: Mapping[str, Mapping[str, float]], palette: Palette) -> Layered:
@@ -108,7 +109,10 @@ def learning(lines: Sequence[Mapping[str, Any]], value: str, palette: Palette) -
     table = pd.DataFrame([line for line in lines if line.get(value) is not None])
     if table.empty:
         table = pd.DataFrame(columns=["run", "what", "step", value])
-    scale = alt.Scale(type="log") if value == "loss" else alt.Scale(zero=False)
+    scale = alt.Scale(zero=False)
+    if value == "loss":
+        top: dict[str, Any] = {"domainMax": HIGHEST} if len(table) and table["loss"].max() > HIGHEST else {}
+        scale = alt.Scale(type="log", clamp=True, **top)
     base = alt.Chart(table).encode(
         x=alt.X("step:Q", title="step", axis=_scaled(palette)),
         y=alt.Y(f"{value}:Q", title=value, scale=scale, axis=_scaled(palette)),
@@ -142,6 +146,120 @@ def gradient_flow(history: Sequence[Mapping[str, Any]], palette: Palette) -> alt
         .properties(height=240)
     )
     return chart
+
+
+def travel(stations: Sequence[tuple[str, float | None, float | None]], current: int, palette: Palette) -> Layered:
+    """[(layer, size of its output, size of the gradient that comes back to it)], and which one is looked at
+
+    Sizes are root mean squares, on one scale of powers of ten; nothing is drawn of what has no size.
+    """
+    rows = []
+    for place, (layer, output, gradient) in enumerate(stations):
+        if output is not None:
+            rows.append((place, layer, "output, forward", max(output, 1e-12)))
+        if gradient is not None:
+            rows.append((place, layer, "gradient, backward", max(gradient, 1e-12)))
+    table = pd.DataFrame(rows, columns=["place", "layer", "what", "size"])
+    names = [layer for layer, _, _ in stations]
+    kinds = ["output, forward", "gradient, backward"]
+    x = alt.X(
+        "place:O",
+        title=None,
+        axis=_axis(
+            palette,
+            labelAngle=-35,
+            labelFontSize=11,
+            labelOverlap=False,
+            labelExpr=f"{json.dumps(names, ensure_ascii=False)}[datum.value]",
+        ),
+    )
+    legend = alt.Legend(title=None, orient="top", labelColor=palette.text, labelFontSize=12.5)
+    low, high = (round(np.log10(extreme)) for extreme in (table["size"].min(), table["size"].max()))
+    powers = [10.0**power for power in range(low, high + 1, max(1, (high - low) // 4))]
+    base = alt.Chart(table).encode(
+        x=x,
+        y=alt.Y("size:Q", title=None, scale=alt.Scale(type="log"), axis=_scaled(palette, values=powers, format=".0e")),
+        color=alt.Color("what:N", scale=alt.Scale(domain=kinds, range=[palette.for_, palette.against]), legend=legend),
+        shape=alt.Shape("what:N", scale=alt.Scale(domain=kinds, range=["circle", "triangle-down"]), legend=legend),
+        tooltip=["layer:N", "what:N", alt.Tooltip("size:Q", format=".3e")],
+    )
+    here = (
+        alt.Chart(pd.DataFrame({"place": [current] if 0 <= current < len(stations) else []}, dtype=int))
+        .mark_rule(strokeWidth=18, opacity=0.25, color=palette.soft)
+        .encode(x=x)
+    )
+    lines = base.mark_line(strokeWidth=1.5).encode(shape=alt.Undefined)
+    return alt.layer(here, lines, base.mark_point(size=70, filled=True)).properties(height=210)
+
+
+def histogram(values: Array, title: str, palette: Palette, bins: int = 41) -> alt.Chart:
+    """How many of some numbers are how large."""
+    largest = float(np.abs(values).max()) or 1.0
+    counts, edges = np.histogram(values, bins=bins, range=(-largest if values.min() < 0 else 0.0, largest))
+    table = pd.DataFrame({"from": edges[:-1], "to": edges[1:], "count": counts})
+    chart: alt.Chart = (
+        alt.Chart(table)
+        .mark_bar(color=palette.for_)
+        .encode(
+            x=alt.X("from:Q", bin="binned", title=title, axis=_scaled(palette, format=".2~g")),
+            x2="to:Q",
+            y=alt.Y("count:Q", title=None, axis=_scaled(palette, tickCount=3)),
+            tooltip=[alt.Tooltip("from:Q", format=".3g"), alt.Tooltip("to:Q", format=".3g"), "count:Q"],
+        )
+        .properties(height=130)
+    )
+    return chart
+
+
+def before_and_after(before: Mapping[str, float], after: Mapping[str, float], palette: Palette) -> Layered:
+    """A thin bar a label before a step, a full one after it, with the figures of both."""
+    rows = [(label, when, each[label]) for when, each in (("before", before), ("after", after)) for label in before]
+    table = pd.DataFrame(rows, columns=["label", "when", "p"])
+    table["shown"] = [percent(p) if p >= 0.0005 else "" for p in table["p"]]
+    kinds = ["before", "after"]
+    y = alt.Y("label:N", sort=None, title=None, axis=_axis(palette))
+    offset = alt.YOffset("when:N", sort=kinds)
+    base = alt.Chart(table).encode(
+        y=y, yOffset=offset, x=alt.X("p:Q", title=None, axis=None, scale=alt.Scale(domain=[0, 1.18]))
+    )
+    colour = alt.Color(
+        "when:N",
+        scale=alt.Scale(domain=kinds, range=[palette.soft, palette.for_]),
+        legend=alt.Legend(title=None, orient="top", labelColor=palette.text, labelFontSize=12.5),
+    )
+    bars = base.mark_bar(cornerRadiusEnd=3).encode(
+        color=colour, tooltip=["label:N", "when:N", alt.Tooltip("p:Q", format=".6f", title="probability")]
+    )
+    figures = base.mark_text(align="left", dx=5, fontSize=11.5, color=palette.text).encode(text="shown:N")
+    return alt.layer(bars, figures).properties(height=36 * len(before) + 40)
+
+
+def along_a_step(curve: Array, slope: float, palette: Palette) -> Layered:
+    """curve (S, 2): a share of the step, the loss there; slope: the loss that the first derivative foretells a step
+
+    The loss as a full line, what its slope foretells as a dashed one; a dot where the step ends.
+    """
+    share, loss = curve[:, 0], curve[:, 1]
+    kinds = ["the loss", "what its slope foretells"]
+    table = pd.DataFrame(
+        {
+            "share": [*share, *share],
+            "loss": [*loss, *(loss[0] + slope * share)],
+            "what": [kinds[0]] * len(share) + [kinds[1]] * len(share),
+        }
+    )
+    legend = alt.Legend(title=None, orient="top", labelColor=palette.text, labelFontSize=12.5)
+    base = alt.Chart(table).encode(
+        x=alt.X("share:Q", title="share of the step", axis=_scaled(palette)),
+        y=alt.Y("loss:Q", title="loss", scale=alt.Scale(zero=False), axis=_scaled(palette)),
+        tooltip=["what:N", "share:Q", alt.Tooltip("loss:Q", format=".6f")],
+    )
+    lines = base.mark_line(strokeWidth=2).encode(
+        color=alt.Color("what:N", scale=alt.Scale(domain=kinds, range=[palette.for_, palette.against]), legend=legend),
+        strokeDash=alt.StrokeDash("what:N", scale=alt.Scale(domain=kinds, range=[[1, 0], [6, 4]]), legend=legend),
+    )
+    ends = base.transform_filter("datum.share == 0 || datum.share == 1").transform_filter(f"datum.what == '{kinds[0]}'")
+    return alt.layer(lines, ends.mark_point(size=60, filled=True, color=palette.text)).properties(height=240)
 
 
 def _scaled(palette: Palette, **more: Any) -> alt.Axis:

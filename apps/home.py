@@ -158,6 +158,7 @@ def main() -> None:
     pages = [
         st.Page(home, title="Home", icon=":material/home:", default=True),
         *tasks,
+        st.Page("inside/page.py", title="Inside", icon=":material/account_tree:", url_path="inside"),
         st.Page("train/page.py", title="Train", icon=":material/model_training:", url_path="train"),
         st.Page("lessons/page.py", title="Lessons", icon=":material/school:", url_path="lessons"),
         st.Page("gallery/page.py", title="Models", icon=":material/view_list:", url_path="models"),

@@ -77,6 +77,13 @@ def choose_word(page: Any) -> None:
     page.get_by_label("Instead of “wonderful”").fill("dreadful")
 
 
+def step_inside(page: Any) -> None:
+    """Go to the first layer with weights."""
+    for number in (2, 3):
+        page.get_by_role("button", name="Next").click()
+        page.get_by_text(f"{number} of ").first.wait_for()
+
+
 def nothing(page: Any) -> None:
     """The page as it opens."""
 
@@ -86,6 +93,7 @@ PAGES: tuple[tuple[str, str, Callable[[Any], None], int], ...] = (  # name, addr
     ("digits", "digits", draw_three, 1360),
     ("sentiment", "sentiment", choose_word, 1180),
     ("credit", "credit", nothing, 1400),
+    ("inside", "inside", step_inside, 1900),
     ("models", "models", nothing, 900),
     ("train", "lessons", run_lesson, 1100),
     ("lessons", "lessons", nothing, 900),

@@ -383,7 +383,45 @@ def test_a_training_is_started_stopped_and_resumed(visit):
     page.get_by_text("stopped").first.wait_for()
 
 
-ADDRESSES = ("", "digits", "sentiment", "credit", "train", "lessons", "models")
+def station(page, number):
+    """Wait until a station of the page Inside is shown; how many there are."""
+    title = page.get_by_role("heading", name=re.compile(rf"^{number} of \d+ · "))
+    title.wait_for()
+    wait_until_still(page)
+    return int(title.inner_text().split()[2])
+
+
+def test_a_prediction_is_followed_step_by_step_and_back(visit):
+    page = visit("inside")
+    reads(page, "3")
+    last = station(page, 1)
+    for number in range(2, last + 1):
+        page.get_by_role("button", name="Next").click()
+        assert station(page, number) == last
+    page.get_by_text("The slopes foretell that").wait_for()
+    page.get_by_role("button", name="Previous").click()
+    station(page, last - 1)
+    page.get_by_text("multiplies what comes back").wait_for()
+    page.get_by_role("button", name="Clear").click()
+    page.get_by_text("Draw a digit to follow it").wait_for()
+
+
+def test_every_station_of_two_numbers_fits_a_phone_and_is_read_well(visit):
+    page = visit("inside", PHONE)
+    page.get_by_role("radio", name="Two numbers").or_(page.get_by_role("button", name="Two numbers")).first.click()
+    reads(page, "0.357585")  # as in docs/backpropagation.md
+    last = station(page, 1)
+    for number in range(2, last + 1):
+        page.get_by_role("button", name="Next").click()
+        station(page, number)
+        assert page.evaluate(WIDE) == [0, 0], number
+        assert page.evaluate(CONTRAST) == [], number
+
+
+ADDRESSES = ("", "digits", "sentiment", "credit", "inside", "train", "lessons", "models")
+
+WIDE = """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
+    .map((each) => each.scrollWidth - each.clientWidth)"""
 
 
 @pytest.mark.parametrize("address", ADDRESSES)
@@ -393,9 +431,7 @@ def test_nothing_is_wider_than_a_phone(visit, address):
         stroke(page, THREE)
         reads(page, "3")
         wait_until_still(page)
-    wide = """() => [document.documentElement, document.querySelector('[data-testid=stMain]')]
-        .map((each) => each.scrollWidth - each.clientWidth)"""
-    assert page.evaluate(wide) == [0, 0]
+    assert page.evaluate(WIDE) == [0, 0]
 
 
 @pytest.mark.parametrize("view", ["Cut-off and cost", "How good it is", "Against the training", "Fairness", "Table"])
@@ -478,3 +514,14 @@ def test_every_control_is_reached_by_tab(visit, address, wanted):
         page.keyboard.press("Tab")
         seen.add(page.evaluate(FOCUSED).split(".")[0].split("\n")[-1])
     assert wanted <= seen
+
+
+def test_every_control_of_inside_is_reached_by_tab(visit):
+    page = visit("inside")
+    seen = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        seen.add(page.evaluate(FOCUSED).split(".")[0].split("\n")[-1])
+    assert {"Drawing pad", "Undo", "Clear", "Next"} <= seen
+    assert any("Station" in each for each in seen)
+    assert any("Network" in each for each in seen)

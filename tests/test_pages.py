@@ -9,6 +9,7 @@ pytest.importorskip("streamlit", reason="streamlit, of the extra apps, is not in
 
 from streamlit.testing.v1 import AppTest
 
+import apps.inside.subjects
 import apps.predictor
 import apps.serving
 from apps.credit.applicant import fields
@@ -21,7 +22,10 @@ from apps.sentiment.reading import read
 from apps.sentiment.task import SENTIMENT
 
 HOME = str(Path(__file__).parents[1] / "apps" / "home.py")
-PAGES = ("mnist/page.py", "sentiment/page.py", "credit/page.py", "train/page.py", "lessons/page.py", "gallery/page.py")
+PAGES = (
+    *("mnist/page.py", "sentiment/page.py", "credit/page.py", "inside/page.py", "train/page.py", "lessons/page.py"),
+    "gallery/page.py",
+)
 SECONDS = 60
 
 
@@ -37,7 +41,7 @@ def fresh():
 
 @pytest.fixture
 def no_weights(tmp_path, monkeypatch):
-    for module in (apps.predictor, apps.serving):
+    for module in (apps.predictor, apps.serving, apps.inside.subjects):
         monkeypatch.setattr(module, "WEIGHTS", tmp_path)
 
 
@@ -69,7 +73,7 @@ def test_a_page_opens(page):
 
 
 @pytest.mark.usefixtures("no_weights")
-@pytest.mark.parametrize("page", [None, *PAGES])
+@pytest.mark.parametrize("page", [None, *(page for page in PAGES if page != "inside/page.py")])
 def test_a_page_without_weights_opens_and_says_so(page):
     app = opened(page)
     assert not app.metric
@@ -346,3 +350,139 @@ def test_the_misread_digits_are_those_of_the_served_weights():
     misread = read_misread(f"{MNIST.name}_{MNIST.served}")
     wrong = misread.confusion.sum() - np.trace(misread.confusion)
     assert wrong == len(misread.images) == round(facts["metrics"]["error"] * facts["examples"])
+
+
+def inside(**state):
+    return opened("inside/page.py", **state)
+
+
+def stations(app):
+    return next(each for each in app.selectbox if each.label == "Station").options
+
+
+@pytest.mark.parametrize("what", ["A digit", "A sentence", "An applicant", "Two numbers"])
+def test_a_prediction_is_followed_to_the_end_and_back(what):
+    app = inside(inside_what=what)
+    names = stations(app)
+    assert names[0].endswith("Input")
+    assert names[-1].endswith("One step of learning")
+    for name in names[1:]:
+        app.button(key="inside_go").click().run()
+        assert not app.exception
+        assert app.session_state.inside_at == name
+        assert f"#### {name}" in texts(app)
+    assert "The slopes foretell" in texts(app)
+    assert app.button(key="inside_go").disabled
+    app.button(key="inside_back").click().run()
+    assert app.session_state.inside_at == names[-2]
+
+
+@pytest.mark.usefixtures("no_weights")
+def test_without_weights_the_small_network_is_followed_and_the_others_are_missed():
+    assert inside().metric[0].value == "3"
+    assert inside(inside_what="Two numbers").metric
+    for what in ("A sentence", "An applicant"):
+        app = inside(inside_what=what)
+        assert not app.metric
+        assert "No trained network" in texts(app)
+
+
+def test_the_label_and_the_optimizer_can_be_chosen():
+    app = inside()
+    loss = next(each for each in app.metric if each.label == "Loss").value
+    app.button_group[1].set_value("8").run()
+    assert next(each for each in app.metric if each.label == "Loss").value != loss
+    app.selectbox(key="inside_at").set_value(stations(app)[-1]).run()
+    after = set()
+    for rule in ("sgd", "momentum", "adagrad", "rmsprop", "adam"):
+        app.selectbox(key="inside_rule").set_value(rule).run()
+        assert not app.exception
+        after.add(next(each for each in app.metric if each.label == "Loss after").value)
+    assert len(after) >= 3
+
+
+def test_the_numbers_on_the_page_are_those_of_the_page_by_hand():
+    app = inside(inside_what="Two numbers")
+    app.selectbox(key="inside_at").set_value(stations(app)[-1]).run()
+    every = app.dataframe[-1].value
+    assert list(every["θ + Δθ"].round(6))[:4] == [0.413202, -0.621986, 0.806601, 0.189007]
+    assert "82.2 % of that" in texts(app)
+
+
+@pytest.mark.parametrize("network", ["lenet5", "vgg", "resnet"])
+def test_larger_networks_are_followed_too(network):
+    app = inside(inside_network=network)
+    for name in stations(app)[1::3]:
+        app.selectbox(key="inside_at").set_value(name).run()
+        assert not app.exception, name
+
+
+def test_what_cannot_be_followed_gets_a_sentence():
+    app = inside(inside_what="A sentence", inside_text="")
+    assert "words can be followed" in app.error[0].value
+    app = inside(inside_pad={"strokes": []})
+    assert "Draw a digit to follow it." in texts(app)
+
+
+@pytest.fixture
+def queue_only(tmp_path, monkeypatch):
+    """Orders wait; nobody trains."""
+    from apps import jobs
+
+    monkeypatch.setenv("ZOO_RUNS", str(tmp_path))
+    monkeypatch.setattr(jobs, "ensure_trainer", lambda: None)
+    return jobs
+
+
+@pytest.mark.parametrize("task", ["mnist", "sentiment", "credit"])
+def test_every_network_of_every_task_can_be_asked_for(task, queue_only):
+    from apps.train.offers import networks
+    from apps.trainer import make_credit_plan, make_plan
+
+    for model in networks(task)[-2:]:
+        app = opened("train/page.py", train_task=task, **{f"train_network {task}": model})
+        next(each for each in app.button if each.label == "Start").click().run()
+        assert not app.exception
+        job = queue_only.all_jobs()[-1]
+        assert (job.order.task, job.order.model) == (task, model)
+        plan = (make_credit_plan if task == "credit" else make_plan)(job.order, job.table)
+        assert plan.model == model
+
+
+def test_a_visitor_trains_on_a_table_of_their_own(queue_only):
+    app = opened("train/page.py", train_task="sentiment", **{"train_data sentiment": "csv"})
+    start = next(each for each in app.button if each.label == "Start")
+    assert start.disabled
+    app.file_uploader[0].set_value(("mine.csv", b"words,mood\nfine,good\ndull,bad\n", "text/csv")).run()
+    assert not app.exception
+    app.selectbox(key="train_column sentiment text").set_value("words").run()
+    next(each for each in app.button if each.label == "Start").click().run()
+    (job,) = queue_only.all_jobs()
+    assert job.order.columns == {"text": "words", "label": "mood"}
+    assert job.table.read_bytes().startswith(b"words,mood")
+
+
+@pytest.mark.parametrize("table", [b"", b"one\n1\n", b"a,a\n1,2\n", b"\xff\xfe\x00", b"a,,b\n"])
+def test_a_table_without_columns_gets_a_sentence(table, queue_only):
+    app = opened("train/page.py", train_task="credit", **{"train_data credit": "csv"})
+    app.file_uploader[0].set_value(("mine.csv", table, "text/csv")).run()
+    assert not app.exception
+    assert "file" in app.error[0].value
+    assert next(each for each in app.button if each.label == "Start").disabled
+
+
+@pytest.mark.parametrize("task", ["mnist", "credit"])
+def test_a_finished_run_says_how_good_it_is_and_can_be_had(task, queue_only):
+    dataset = {"mnist": "mnist", "credit": "taiwan"}[task]
+    job = queue_only.submit(queue_only.Order(task, "mlp", "sample", dataset, "t"))
+    job.run.folder.mkdir()
+    for name in ("model.safetensors", "model.json"):
+        (job.run.folder / name).write_text("{}", "utf-8")
+    metrics = {"accuracy": 0.97} if task == "mnist" else {"roc_auc": 0.78}
+    job.tell("finished", metrics=metrics, examples=360, seconds=12.0)
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    app.query_params["runs"] = job.name
+    app.run().switch_page("train/page.py").run()
+    assert not app.exception
+    assert ("97.0 % of 360 test images right" if task == "mnist" else "ROC AUC 0.7800") in texts(app)
+    assert {each.label for each in app.get("download_button")} >= {"Weights", "Description"}
