@@ -58,7 +58,7 @@ def score_table(model: CreditModel, table: Table, wording: Wording) -> tuple[lis
             cells[n][3:] = _padded([wording(i, values[i]) for i in picked if i >= 0])
     for n, fault in faults.items():
         cells[n] = ["", "", NOT_SCORED, *_padded([fault])]
-    return cells, list(faults.values())
+    return cells, [faults[n] for n in sorted(faults)]
 
 
 def _padded(texts: Sequence[str]) -> list[str]:
@@ -144,7 +144,7 @@ def check_names(model: CreditModel, source: object, names: list[str]) -> None:
     taken = [name for name in ADDED if name in names]
     if taken:
         raise InputError(f"{source} has a column {taken[0]!r} already: rename it, since scores are written there.")
-    missing = [feature.name for feature in model.schema.features if feature.name not in names]
+    missing = [feature.name for feature in model.schema.asked if feature.name not in names]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
@@ -155,5 +155,5 @@ def check_names(model: CreditModel, source: object, names: list[str]) -> None:
 def extra_columns(model: CreditModel, names: Sequence[str]) -> list[str]:
     """Columns that the model knows nothing of; they are kept, and not looked at."""
     schema = model.schema
-    known = {feature.name for feature in schema.features} | {schema.target, *schema.protected, *schema.dropped}
+    known = {feature.name for feature in schema.asked} | {schema.target, *schema.protected, *schema.dropped}
     return [name for name in names if name not in known]
