@@ -51,7 +51,7 @@ def test_a_model_of_the_sample_is_evaluated_as_it_was_trained(run, capsys):
     assert told["metrics"] == facts["metrics"]
     assert set(told["metrics"]) == {"accuracy", "roc_auc", "nll", "calibration_error"}
     assert "sample" in told["dataset"]
-    assert told["examples"] == 260
+    assert told["examples"] == 316
     assert len(facts["encoder"]["words"].split(" ")) == facts["arguments"]["words"] - 2
     assert facts["arguments"]["outputs"] == 2
 
