@@ -162,6 +162,7 @@ def test_a_wrong_turn_in_training_is_one_sentence(capsys, flags, message):
     [
         ([], "give one INPUT or more"),
         (["x" * 100_001], "has 100,001 characters, more than the 100,000 a text may have"),
+        (["caf\udce9 au lait"], "A text is not UTF-8 after 'caf': save or send it as UTF-8"),
         (["--csv", "news.csv"], "--csv FILE --text COLUMN is for texts"),
         (["--csv", "nowhere.csv", "--text", "story"], "nowhere.csv is not a file"),
     ],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from apps.errors import InputError
 from apps.sentiment.blending import blend_runs
 from apps.sentiment.data import DATASETS, load, load_csv, read_csv
 from apps.sentiment.encoder import TextEncoder, fit_encoder
@@ -18,6 +19,12 @@ from models.ngrams import prepare_ngrams
 
 
 def open_text(given: str) -> str:
+    """The text. Raises InputError where it is too long, or came as bytes that are not UTF-8."""
+    try:
+        given.encode("utf-8")
+    except UnicodeEncodeError as error:
+        read = given[: error.start][-40:]
+        raise InputError(f"A text is not UTF-8 after {read!r}: save or send it as UTF-8.") from None
     return check_text(given, f"The text that begins with {given[:40]!r}")
 
 
