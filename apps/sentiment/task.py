@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from apps.errors import InputError
@@ -54,6 +56,7 @@ def score(logits: Array, t: Array) -> dict[str, float]:
 
 
 _READER = Recipe(epochs=3, batch_size=64, lr=3e-3, dropout=0.4, clip_norm=1.0, validation=0.05, lanes=2, micro_batch=32)
+_VECTORS = {"vocabulary": 30_000, "features": 100}  # of words: what --unlabelled learned once serves both
 
 SENTIMENT = Task(
     name="sentiment",
@@ -77,15 +80,20 @@ SENTIMENT = Task(
             Recipe(epochs=4, batch_size=64, lr=2e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
         ),
         "region_cnn": Entry(
-            {},
-            Recipe(
-                epochs=3, batch_size=64, lr=1e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32, unlabelled=1
-            ),
+            _VECTORS,
+            Recipe(epochs=3, batch_size=64, lr=1e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
         ),
-        "blend": Entry({}, Recipe(epochs=10, batch_size=64, lr=0.03, validation=0.2, lanes=2, micro_batch=32)),
+        "blend": Entry({}, Recipe(epochs=4, batch_size=64, lr=0.03, validation=0.2, lanes=2, micro_batch=32)),
         "text_rnn": Entry({}, _READER),
         "text_lstm": Entry({}, _READER),
-        "text_gru": Entry({}, _READER),
+        "text_gru": Entry(
+            _VECTORS,
+            replace(_READER, epochs=2, lr=2e-3),
+            {
+                "sst2": {"batch_size": 128, "micro_batch": 64},
+                "rotten_tomatoes": {"validation": 0.1},
+            },
+        ),
         "text_bigru": Entry({}, _READER),
     },
     loss=loss,
