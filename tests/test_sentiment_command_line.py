@@ -51,7 +51,7 @@ def test_a_model_of_the_sample_is_evaluated_as_it_was_trained(run, capsys):
     assert told["metrics"] == facts["metrics"]
     assert set(told["metrics"]) == {"accuracy", "roc_auc", "nll", "calibration_error"}
     assert "sample" in told["dataset"]
-    assert told["examples"] == 260
+    assert told["examples"] == 316
     assert len(facts["encoder"]["words"].split(" ")) == facts["arguments"]["words"] - 2
     assert facts["arguments"]["outputs"] == 2
 
@@ -161,6 +161,7 @@ def test_a_wrong_turn_in_training_is_one_sentence(capsys, flags, message):
     [
         ([], "give one INPUT or more"),
         (["x" * 100_001], "has 100,001 characters, more than the 100,000 a text may have"),
+        (["caf\udce9 au lait"], "A text is not UTF-8 after 'caf': save or send it as UTF-8"),
         (["--csv", "news.csv"], "--csv FILE --text COLUMN is for texts"),
         (["--csv", "nowhere.csv", "--text", "story"], "nowhere.csv is not a file"),
     ],

@@ -59,7 +59,8 @@ def attribute(layer: Layer, ids: Array, direction: Array) -> tuple[Array, float]
     if isinstance(layer, Calibrated):
         return attribute(layer.inner, ids, direction / layer.temperature.value[bands(ids)][0])
     if isinstance(layer, Blend):
-        told = [attribute(part, ids, direction * a) for part, a in zip(layer.parts, layer.weight.value, strict=True)]
+        weight = layer.weight.value[bands(ids)][0]
+        told = [attribute(part, ids, direction * a) for part, a in zip(layer.parts, weight, strict=True)]
         return sum((part for part, _ in told), np.zeros(ids.shape[1])), sum(base for _, base in told)
     if isinstance(layer, Sequential):
         return _attribute_chain(list(layer.layers), ids, direction)
