@@ -30,6 +30,7 @@ from core import (
     Examples,
     Flatten,
     Gradients,
+    Inference,
     Layer,
     Recipe,
     ReLU,
@@ -187,8 +188,9 @@ def serving(work: Workload, batch: int, threads: int = 2) -> Iterator[np.ndarray
     """The outputs of a batch each time it is asked."""
     model = work.build(np.random.default_rng(1), 0.0)
     x = work.data()[0][:batch]
-    while True:
-        yield predict(model, x)
+    with Inference(model, micro_batch=max(1, batch // threads), threads=threads) as infer:
+        while True:
+            yield infer(x)
 
 
 # --- what is counted beside the time --------------------------------------------------------------------------------
