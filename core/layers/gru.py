@@ -64,13 +64,14 @@ class GRU(Recurrent):
         states: list[Array],
         carried: list[Array],
         arrive: Callable[[int], None],
+        d: Array,
         ctx: Context,
-    ) -> Array:
+    ) -> None:
         units, n = self.units, z.shape[2]
         gates = z[first:last].reshape(-1, 3, units, n)
         fresh, reset, update = (gates[:, k] for k in range(3))
         q = ctx.buffer("q", (z.shape[0], units, n))[first:last]
-        d = ctx.buffer("d", (last - first, 4, units, n))  # at first what multiplies dh', for n, r, z and q
+        # d is at first what multiplies dh', for n, r, z and q
         np.multiply(gates, gates, out=d[:, :3])
         np.subtract(1, d[:, 0], out=d[:, 0])
         np.subtract(gates[:, 1:], d[:, 1:3], out=d[:, 1:3])
@@ -89,7 +90,6 @@ class GRU(Recurrent):
             np.dot(u.T, d[k, 1:].reshape(-1, n), out=share)
             dh *= update[k]
             dh += share
-        return d.reshape(-1, 4 * units, n)
 
     def _recurrent_bias(self) -> Parameter:
         return self.recurrent_bias

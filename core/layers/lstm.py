@@ -60,14 +60,15 @@ class LSTM(Recurrent):
         states: list[Array],
         carried: list[Array],
         arrive: Callable[[int], None],
+        d: Array,
         ctx: Context,
-    ) -> Array:
+    ) -> None:
         units, n = self.units, z.shape[2]
         shape = last - first, units, n
         gates = z[first:last].reshape(-1, 4, units, n)
         g, i, f, o = (gates[:, k] for k in range(4))
         tanh = ctx.buffer("tanh", (z.shape[0], units, n))[first:last]
-        d = ctx.buffer("d", (last - first, 4, units, n))  # at first what multiplies dc' and dh'
+        # d is at first what multiplies dc' and dh'
         np.multiply(gates, gates, out=d)
         np.subtract(1, d[:, 0], out=d[:, 0])
         np.subtract(gates[:, 1:], d[:, 1:], out=d[:, 1:])
@@ -89,4 +90,3 @@ class LSTM(Recurrent):
             d[k, 3] *= dh
             np.dot(u.T, d[k].reshape(-1, n), out=dh)
             dc *= f[k]
-        return d.reshape(-1, 4 * units, n)
