@@ -80,12 +80,13 @@ class BatchNorm(Layer):
         m = v.shape[axis]
         if m < 2:
             raise ValueError("BatchNorm cannot learn from one number a feature: use a larger batch")
-        return _sum(v, axis, ctx) / m
+        mean: Array = _sum(v, axis, ctx) / m
+        return mean
 
     def _observe(self, mean: Array, centred: Array, axis: int, ctx: Context) -> Array:
         """The variance; it is reported with the mean."""
         m = centred.shape[axis]
-        variance = _inner(centred, centred, axis, ctx) / m
+        variance: Array = _inner(centred, centred, axis, ctx) / m
         ctx.report(self.mean, mean.reshape(-1), m)
         ctx.report(self.variance, variance.reshape(-1) * (m / (m - 1)), m)
         return variance

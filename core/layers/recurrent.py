@@ -25,6 +25,7 @@ from core.padded import Padded
 from core.parallel import even_cuts
 
 Gates = tuple[tuple[int, float], ...]
+HALVES = {dtype: np.array(0.5, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}  # 0-d: cheapest
 _CHUNK = 1 << 17  # numbers in the gates of a chunk
 _HANDS = 2  # that add up the gradients of weights, whether or not each has a thread: so the bits are the same
 
