@@ -59,15 +59,18 @@ class ConvMaxPool1D(Conv1D):
             d.fill(0)
             d[which, each] = dy[some] * (counts[some, None] > 0)  # of none where there is no window
             windows = ctx.buffer("windows", (len(at), kernel, inputs))
+            piece = ctx.buffer("piece", (len(at), inputs))
             for j in range(kernel):
-                windows[:, j] = flat[at + j]
+                windows[:, j] = np.take(flat, at + j, 0, out=piece, mode="clip")
             rows = windows.reshape(len(at), -1)
             dw += np.dot(rows.T, d, out=part)
             if dx is not None:
                 np.dot(d, self._matrix().T, out=rows)
                 flat.fill(0)
                 for j in range(kernel):
-                    flat[at + j] += windows[:, j]
+                    np.take(flat, at + j, 0, out=piece, mode="clip")
+                    piece += windows[:, j]
+                    flat[at + j] = piece
                 self._put_back(lines, lengths[some], dx[some])
         ctx.add_grad(self.weight, dw.reshape(self.weight.value.shape))
         if self.bias is not None:
