@@ -93,7 +93,11 @@ class Recurrent(Layer):
         across = v.transpose(1, 2, 0)  # (T, E, N)
 
         def read(first: int, last: int) -> None:
-            part = np.matmul(w, across[first:last], out=z[first:last])
+            part = z[first:last]
+            if n == 1:  # one product of matrices, not one with a vector for every step
+                np.dot(v[0, first:last], w.T, out=part[:, :, 0])
+            else:
+                np.matmul(w, across[first:last], out=part)
             part += bias
 
         chunks = self._chunks(steps, n)
