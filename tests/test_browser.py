@@ -107,10 +107,14 @@ def is_strange(url, server):
 
 
 def wait_until_still(page):
-    """Until the server has nothing more to send."""
+    """Until the server has nothing more to send, and what it sent has faded in."""
     page.wait_for_timeout(300)
     page.wait_for_selector("[data-testid=stApp][data-test-script-state=notRunning]")
     page.wait_for_timeout(200)
+    page.wait_for_function(
+        """() => !document.querySelector('[data-stale=true]')
+        && !document.getAnimations().some((each) => each instanceof CSSTransition && each.playState === 'running')"""
+    )
 
 
 def stroke(page, points, lift=True):

@@ -165,7 +165,7 @@ def test_a_table_of_something_else_is_refused(tmp_path):
     ("dataset", "fingerprint"), [("mnist", "53b4de002add035e"), ("fashion_mnist", "5b22a816b4ddd488")]
 )
 def test_the_real_data_are_whole_and_encode_to_themselves(dataset, fingerprint):
-    repository, labels = DATASETS[dataset]
+    repository, labels, _ = DATASETS[dataset]
     digits = load(REAL, dataset)
     assert (digits.name, digits.labels, digits.fingerprint) == (repository, labels, fingerprint)
     for (x, t), count in (((part.x, part.t), n) for part, n in ((digits.train, 60_000), (digits.test, 10_000))):
