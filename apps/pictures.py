@@ -107,8 +107,8 @@ def pooled(matrix: Array, rows: int, columns: int) -> Array:
     """(I, O) → at most (rows, columns): of each block of neighbours, the one of the largest magnitude"""
     height, width = -(-len(matrix) // rows), -(-matrix.shape[1] // columns)
     padded = np.pad(matrix, ((0, -len(matrix) % height), (0, -matrix.shape[1] % width)))
-    blocks = padded.reshape(len(padded) // height, height, -1, width).transpose(0, 2, 1, 3)
-    blocks = blocks.reshape(*blocks.shape[:2], -1)
+    tiles = padded.reshape(len(padded) // height, height, -1, width).transpose(0, 2, 1, 3)
+    blocks = tiles.reshape(*tiles.shape[:2], -1)
     at = np.abs(blocks).argmax(axis=2)[..., None]
     strongest_of: Array = np.take_along_axis(blocks, at, axis=2)[..., 0]
     return strongest_of
