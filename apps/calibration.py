@@ -16,7 +16,7 @@ from core import Array, CheckpointError
 from core.metrics import softmax
 
 COLDEST, HOTTEST = 0.05, 20.0  # temperatures that are tried
-KEPT = 0.99  # share of the held-out examples that pass as known
+KEPT = 0.995  # share of the held-out examples that pass as known: others write in more ways than they do
 
 
 @dataclass(frozen=True)
