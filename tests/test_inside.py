@@ -9,13 +9,14 @@ import pytest
 pytest.importorskip("PIL", reason="Pillow, of the extra apps, is not installed")
 pytest.importorskip("tokenizers", reason="tokenizers, of the extra apps, is not installed")
 
+from apps.credit.table import Table
 from apps.inside import small, subjects, sums, tables, trace
 from apps.mnist.image import encode
 from apps.mnist.pad import A_THREE, draw
 from apps.mnist.task import MNIST
 from apps.sentiment.task import SENTIMENT
 from apps.serving import served
-from core import Conv2D, Dense, Total
+from core import Context, Conv2D, Dense, Total
 from core.padded import values_of
 
 TEXT = "The pace is slow, but I would not have missed a minute."
@@ -188,9 +189,8 @@ def test_the_tables_of_small_layers_hold_every_number(case):
         elif "· slope ∂y/∂x" in back:
             np.testing.assert_allclose(back.iloc[:, 0] * back.iloc[:, 1], back.iloc[:, 2], atol=1e-15)
             h = 1e-6
-            up, down = (
-                visit.layer.forward(visit.x[None] + s * h, trace.Remembering(dtype=np.float64)).copy() for s in (1, -1)
-            )
+            at = (visit.x[None] + s * h for s in (1, -1))
+            up, down = (visit.layer.forward(x, Context(dtype=np.float64, keeps=True)).copy() for x in at)
             np.testing.assert_allclose(back.iloc[:, 1], ((up - down) / (2 * h))[0], rtol=1e-6)
     assert any(map(tables.is_small, found.visits)) or name in (
         "softmax_regression",
@@ -316,7 +316,8 @@ def test_the_applicant_is_scored_as_the_model_scores(name):
         subject = subjects.applicant(model, told, part)
         logits.append(subject.example.of(subject.example.model)[0][0])
     expected = model.intercept + model.slope * np.dot(model.weights, logits)
-    assert model.logits(model.typical[None])[0] == pytest.approx(expected, abs=1e-4)
+    numbers, _ = model.schema.numbers(Table({name: [cell] for name, cell in told.items()}))
+    assert model.logits(numbers)[0] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_value_that_cannot_be_used_gets_a_sentence():

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 import apps.inside.subjects
 import apps.predictor
 import apps.serving
-from apps.credit.applicant import fields
+from apps.credit.applicant import fields, filled
 from apps.credit.made_up import made_up_table
 from apps.credit.table import csv_of
 from apps.mnist.misread import read_misread
@@ -239,7 +239,8 @@ def test_a_slider_moves_the_answer_as_the_model_says():
     model = apps.serving.served_credit(apps.serving.shipped_credit()[0])
     app.selectbox(key="credit PAY_0").set_value("3 months late").run()
     asked = fields(model)
-    row = np.array([each.options[app.session_state[f"credit {each.feature.name}"]] for each in asked])
+    told = {each.feature.name: each.options[app.session_state[f"credit {each.feature.name}"]] for each in asked}
+    row = filled(model, asked, told)
     assert metric(app, "Points") == f"{model.points(model.logits(row[None]))[0]:.0f}"
 
 

@@ -53,6 +53,6 @@ def test_the_shipped_models_are_small():
 def test_what_every_shipped_model_says_of_words_adds_up(name, text):
     predictor = open_predictor(SENTIMENT, model=name)
     told = explain(predictor, text)
-    z = predictor.logits(predictor.encode([text]))[0]
+    z = predictor.calibration.logits(predictor.logits(predictor.encode([text])), 2)[0]
     total = told["base"] + sum(each["contribution"] for each in told["tokens"])
     assert total == pytest.approx(float(z[1] - z[0]), abs=1e-3)

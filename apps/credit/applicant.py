@@ -16,8 +16,12 @@ from apps.credit.what_if import Change
 
 @dataclass(frozen=True)
 class Field:
-    """How a feature is asked for: {what is shown: number}, missing and special codes first."""
+    """How a feature is asked for: {what is shown: number}, missing and special codes first.
 
+    place  of the feature in an applicant (F,)
+    """
+
+    place: int
     feature: Feature
     options: Mapping[str, float]
 
@@ -39,14 +43,25 @@ class Field:
 
 
 def fields(model: CreditModel) -> list[Field]:
-    """A field for each feature; numbers go by the percentiles of the training rows, one step a percent of them."""
+    """A field for each feature that does not follow from others; numbers go by the percentiles of the training rows,
+    one step a percent of them."""
     found = []
     for i, feature in enumerate(model.schema.features):
+        if feature.rule:
+            continue
         options: dict[str, float] = {}
         for value in (np.nan, *feature.codes, *ordinary_values(model, i).tolist()):
             options.setdefault(feature.show(value), float(value))
-        found.append(Field(feature, options))
+        found.append(Field(i, feature, options))
     return found
+
+
+def filled(model: CreditModel, asked: list[Field], told: Mapping[str, float]) -> np.ndarray:
+    """The applicant (F,) of a form, told {name of a feature: number}, with all that follows from it"""
+    row = np.full((1, len(model.schema.features)), np.nan)
+    for field in asked:
+        row[0, field.place] = told[field.feature.name]
+    return np.asarray(model.schema.complete(row)[0])
 
 
 @dataclass(frozen=True)

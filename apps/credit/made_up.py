@@ -33,7 +33,7 @@ def _drawn(model: CreditModel, rows: int, rng: np.random.Generator, drift: float
         z = FAMILY * family + RISK * feature.direction * risk + OWN * rng.standard_normal(rows)
         u = (np.argsort(np.argsort(z)) + 0.5) / rows  # uniform, whatever z is
         numbers[:, i] = _values(model, i, u ** (1 - drift * feature.direction))
-    return numbers, risk
+    return model.schema.complete(numbers), risk
 
 
 def _values(model: CreditModel, i: int, u: np.ndarray) -> np.ndarray:
@@ -80,12 +80,14 @@ def made_up_table(model: CreditModel, rows: int = 2000) -> tuple[list[str], list
     rng = np.random.default_rng(7)
     numbers, risk = _drawn(model, rows, rng, DRIFT)
     schema = model.schema
-    columns = [[cell(f, value) for value in numbers[:, i].tolist()] for i, f in enumerate(schema.features)]
+    columns = [
+        [cell(f, value) for value in numbers[:, i].tolist()] for i, f in enumerate(schema.features) if not f.rule
+    ]
     for _ in schema.protected:
         columns.append(np.where(0.5 * risk + rng.standard_normal(rows) > 0, "group A", "group B").tolist())
     other = "0" if schema.positive != "0" else "1"
     columns.append(np.where(rng.random(rows) < model.pd(numbers), schema.positive, other).tolist())
-    names = [*(f.name for f in schema.features), *schema.protected, schema.target]
+    names = [*(f.name for f in schema.asked), *schema.protected, schema.target]
     return names, [list(row) for row in zip(*columns, strict=True)]
 
 

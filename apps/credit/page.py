@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from apps import charts
-from apps.credit.applicant import Answer, Field, answer, fields, in_words
+from apps.credit.applicant import Answer, Field, answer, fields, filled, in_words
 from apps.credit.fairness import FOUR_FIFTHS, LEAST, audit
 from apps.credit.made_up import made_up_table
 from apps.credit.measures import SHIFTED, STABLE, auc_interval, deciles, roc_curve, score
@@ -92,7 +92,7 @@ def one(model: CreditModel, name: str, palette: Palette) -> None:
     verdict = st.container(border=True, key="credit_verdict")
     left, right = st.columns([1.1, 1], gap="large")
     with left:
-        row = ask(asked)
+        row = ask(model, asked)
     told = answer(model, row)
     with verdict:
         show_verdict(model, told, palette)
@@ -106,8 +106,8 @@ def offer(asked: list[Field], made_up: Mapping[str, np.ndarray]) -> None:
     """Made-up applicants to begin with."""
 
     def fill(row: np.ndarray) -> None:
-        for field, value in zip(asked, row.tolist(), strict=True):
-            st.session_state[key(field)] = field.nearest(value)
+        for field in asked:
+            st.session_state[key(field)] = field.nearest(float(row[field.place]))
 
     if any(st.session_state.get(key(field)) not in field.options for field in asked):
         fill(next(iter(made_up.values())))
@@ -117,18 +117,18 @@ def offer(asked: list[Field], made_up: Mapping[str, np.ndarray]) -> None:
         buttons.button(label, key=f"credit example {label}", on_click=fill, args=(row,))
 
 
-def ask(asked: list[Field]) -> np.ndarray:
+def ask(model: CreditModel, asked: list[Field]) -> np.ndarray:
     """The applicant (F,) as the form has it."""
-    row = []
+    told = {}
     for start in range(0, len(asked), 2):
         for column, field in zip(st.columns(2, gap="medium"), asked[start : start + 2], strict=False):
             widget: Any = column.select_slider if field.slides else column.selectbox
             shown = widget(literal(field.name), list(field.options), key=key(field), persist_state="session")
-            row.append(field.options[shown])
+            told[field.feature.name] = field.options[shown]
     st.caption(
         "A slider goes by the training's applicants: a step is about one percent of them. “missing” is an answer."
     )
-    return np.array(row)
+    return filled(model, asked, told)
 
 
 def show_verdict(model: CreditModel, told: Answer, palette: Palette) -> None:
@@ -182,8 +182,9 @@ def show_change(model: CreditModel, row: np.ndarray, asked: list[Field]) -> None
     )
 
     def make() -> None:
-        for i, value in change.values.items():
-            st.session_state[key(asked[i])] = asked[i].nearest(value)
+        for field in asked:
+            if field.place in change.values:
+                st.session_state[key(field)] = field.nearest(change.values[field.place])
 
     st.button("Make this change", icon=":material/published_with_changes:", key="credit_change", on_click=make)
 
@@ -473,13 +474,9 @@ def scorecard(model: CreditModel, name: str, palette: Palette) -> None:
         additive = served_credit(chosen)
         st.caption(f"{name} is no sum of one term a feature; this is the scorecard of the model {chosen}.")
     asked, features = fields(additive), additive.schema.features
-    start = made_up_applicants(name)
-    row = np.array(
-        [
-            f.options.get(st.session_state.get(key(f), ""), v)
-            for f, v in zip(asked, next(iter(start.values())), strict=True)
-        ]
-    )
+    start = next(iter(made_up_applicants(name).values()))
+    told = {f.feature.name: f.options.get(st.session_state.get(key(f), ""), float(start[f.place])) for f in asked}
+    row = filled(additive, asked, told)
     lines = spans(additive, training_of(additive))
     given = feature_points(additive, row[None])[0]
     words = [f.words or f.name for f in features]

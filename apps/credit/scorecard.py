@@ -88,7 +88,11 @@ def spans(model: CreditModel, training: Training | None) -> list[Span]:
 
     Raises ValueError for a model that is no sum of its features.
     """
-    values = [np.array([np.nan, *f.codes, *ordinary_values(model, i)]) for i, f in enumerate(model.schema.features)]
+    values = []
+    for i, feature in enumerate(model.schema.features):
+        inside = ordinary_values(model, i)
+        ends = np.nextafter(inside[1:], -np.inf) if feature.kind == "numeric" else []  # where the bin before it ends
+        values.append(np.array([np.nan, *feature.codes, *inside, *ends]))
     rows = np.tile(model.typical, (max(map(len, values)), 1))
     for i, own in enumerate(values):
         rows[: len(own), i] = own

@@ -154,7 +154,7 @@ def ask_applicant(left: Any, right: Any) -> tuple[Subject, Any] | None:
         st.caption("A made-up holder of a credit card, typical of those near the cut-off. Change any value.")
         rows = [
             {"name": feature.name, "feature": feature.words or feature.name, "value": cell}
-            for feature, cell in zip(model.schema.features, subjects.cells(model).values(), strict=True)
+            for feature, cell in zip(model.schema.asked, subjects.cells(model).values(), strict=True)
         ]
         edited = st.data_editor(
             rows,

@@ -185,7 +185,9 @@ def credit_model(name: str) -> CreditModel:
 def cells(model: CreditModel) -> dict[str, str]:
     """{feature: what a CSV file would say of it} of a made-up applicant who is typical near the cut-off"""
     return {
-        feature.name: _cell(feature, value) for feature, value in zip(model.schema.features, model.typical, strict=True)
+        feature.name: _cell(feature, value)
+        for feature, value in zip(model.schema.features, model.typical, strict=True)
+        if not feature.rule
     }
 
 

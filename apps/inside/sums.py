@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from apps.explain import Remembering
 from apps.inside.trace import Visit
-from core import Array, Conv2D, ConvPool2D, Dense, Total
+from core import Array, Context, Conv2D, ConvPool2D, Dense, Total
 
 ELEMENTWISE = ("ReLU", "LeakyReLU", "ELU", "GELU", "SiLU", "Sigmoid", "Tanh", "Softplus")
 
@@ -94,7 +93,7 @@ def slopes(visit: Visit) -> Array | None:
     """f'(x), the local derivative of a layer that treats every number alike; None for others"""
     if visit.kind not in ELEMENTWISE:
         return None
-    ctx = Remembering(dtype=np.float64)
+    ctx = Context(dtype=np.float64, keeps=True)
     y = visit.layer.forward(visit.x[np.newaxis], ctx)
     dx = visit.layer.backward(np.ones_like(y), ctx)
     assert dx is not None

@@ -15,7 +15,7 @@ from apps.inside.trace import Change, Step, Trace, Visit, Weight, belief
 from apps.pictures import Palette, hexes
 from core import Array, BinaryCrossEntropy, Dense, MeanSquaredError, SoftmaxCrossEntropy
 
-MOST_ROWS, MOST_COLUMNS = 24, 12  # of a layer all of whose numbers are shown
+MOST_ROWS, MOST_COLUMNS = 32, 12  # of a layer all of whose numbers are shown
 IDS = ("NGrams", "Selected", "LogRatios")  # layers that make ids, which have no size
 WIDE = 8  # columns
 MOST_TERMS = 9  # of a longer sum that are shown

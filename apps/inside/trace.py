@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 
-from apps.explain import Remembering
 from core import (
     OPTIMIZERS,
     Array,
@@ -136,7 +135,7 @@ def follow(given: Example) -> Trace:
 
     grads = Gradients(given.model.trainable())
     grads.start()
-    ctx = Remembering(grads=grads, dtype=np.float64)
+    ctx = Context(grads=grads, dtype=np.float64, keeps=True)
     ctx.needs_dx = values_of(given.x).dtype.kind == "f"
     seen = observe(given.model, watch)
     y = call(seen, given.x, ctx)
