@@ -91,8 +91,10 @@ def spans(model: CreditModel, training: Training | None) -> list[Span]:
     values = []
     for i, feature in enumerate(model.schema.features):
         inside = ordinary_values(model, i)
-        ends = np.nextafter(inside[1:], -np.inf) if feature.kind == "numeric" else []  # where the bin before it ends
-        values.append(np.array([np.nan, *feature.codes, *inside, *ends]))
+        if feature.kind == "numeric":  # and where a bin ends, and where a curve bends
+            bends = [member.encoder.scales[i].edges for member in model.members]
+            inside = np.unique(np.concatenate([inside, np.nextafter(inside[1:], -np.inf), *bends]))
+        values.append(np.array([np.nan, *feature.codes, *inside]))
     rows = np.tile(model.typical, (max(map(len, values)), 1))
     for i, own in enumerate(values):
         rows[: len(own), i] = own
