@@ -15,7 +15,7 @@ from models import WEIGHTS
 pytest.importorskip("tokenizers")
 
 HARD = Path(__file__).parent / "hard_sentences.tsv"
-RIGHT = 37  # of the 60 hard sentences, by the default: what it truly reaches; 48 is asked
+RIGHT = {"ngram_linear": 37, "blend": 28, "text_gru": 26}  # of the 60 hard sentences; 48 is asked
 SHIPPED = sorted(name for name in SENTIMENT.entries if (WEIGHTS / f"sentiment_{name}.json").is_file())
 
 
@@ -24,12 +24,14 @@ def default():
     return open_predictor(SENTIMENT)
 
 
-def test_the_default_reads_hard_sentences(default):
+@pytest.mark.parametrize("name", SHIPPED)
+def test_hard_sentences_are_read_as_well_as_is_said(name):
+    predictor = open_predictor(SENTIMENT, model=name)
     sentences, labels = read_csv(HARD, "sentence"), read_csv(HARD, "label")
-    told = [default.labels[k] for k in default.probabilities(sentences).argmax(axis=1)]
+    told = [predictor.labels[k] for k in predictor.probabilities(sentences).argmax(axis=1)]
     misses = [f"{label}: {text}" for text, label, got in zip(sentences, labels, told, strict=True) if label != got]
-    print(f"{len(misses)} of {len(sentences)} hard sentences are misread:", *misses, sep="\n  ")
-    assert len(sentences) - len(misses) >= RIGHT
+    print(f"{len(misses)} of {len(sentences)} hard sentences are misread by {name}:", *misses, sep="\n  ")
+    assert len(sentences) - len(misses) >= RIGHT[name]
 
 
 def test_a_sentence_takes_little_time(default):

@@ -65,7 +65,7 @@ SENTIMENT = Task(
     datasets=tuple(DATASETS),
     open=open_text,
     model="ngram_linear",
-    served="ngram_linear",
+    served="blend",
     entries={
         "ngram_linear": Entry(
             {"orders": 3, "rows": 300_000},
