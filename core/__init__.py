@@ -14,7 +14,7 @@ from core.data import Examples, batch_cuts, epoch_order, split
 from core.diagnostics import Finding, LayerReport, LayerStatistics, NonFiniteLoss, diagnose, inspect
 from core.gradient_check import GradientError, gradient_check
 from core.gradients import Gradients
-from core.inference import correct, evaluate, predict
+from core.inference import Inference, correct, evaluate, predict
 from core.initializers import INITIALIZERS
 from core.layer import Layer, Parameter, Statistic, Table, dtype_of
 from core.layers import (
@@ -152,6 +152,7 @@ __all__ = [
     "GradientError",
     "Gradients",
     "Huber",
+    "Inference",
     "Layer",
     "LayerNorm",
     "LayerReport",

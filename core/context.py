@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ import numpy.typing as npt
 if TYPE_CHECKING:
     from core.gradients import Gradients
     from core.layer import Parameter, Statistic, Table
+    from core.parallel import Crew
 
 Array = npt.NDArray[Any]
 Shape = tuple[int, ...]
@@ -23,16 +24,18 @@ _ONES, _MULTIPLES = object(), object()  # names that no layer can take
 class Context:
     """What one call site of one layer keeps; owned by whoever runs the pass, the same at every step.
 
-    train     whether the pass will be followed by `backward`, and dropout and the like are on
+    train     whether the pass is one of training: dropout and the like are on
+    keeps     whether `backward` may follow, so that what it needs is kept; as `train` where nothing else is said
     grads     where parameter gradients go (None when serving)
     rng       the stream of the pass, made when first asked for and drawn from in the order of the pass
     dtype     the floating type of the model's parameters, and of every buffer
     needs_dx  whether `backward` must return the gradient of the input; may be False where nobody reads it
+    crew      threads with nothing else to do, for `side_by_side`; None where there are none
     saved     what `forward` left for `backward`
     ctx[i]    the context of the i-th inner call; `inner(n)` gives the first n as a list
     """
 
-    __slots__ = ("_held", "_inner", "_stream", "dtype", "grads", "needs_dx", "saved", "train")
+    __slots__ = ("_held", "_inner", "_stream", "crew", "dtype", "grads", "keeps", "needs_dx", "saved", "train")
 
     def __init__(
         self,
@@ -40,11 +43,14 @@ class Context:
         grads: Gradients | None = None,
         stream: Callable[[], np.random.Generator] | None = None,
         dtype: npt.DTypeLike = np.float32,
+        keeps: bool | None = None,
     ) -> None:
         self.train = train
+        self.keeps = train if keeps is None else keeps
         self.grads = grads
         self.dtype = np.dtype(dtype)
         self.needs_dx = True
+        self.crew: Crew | None = None
         self.saved: tuple[Any, ...] = ()
         self._stream = stream
         self._inner: list[Context] = []
@@ -56,7 +62,9 @@ class Context:
     def inner(self, count: int) -> list[Context]:
         """The contexts of the first `count` inner calls, at least."""
         while len(self._inner) < count:
-            self._inner.append(Context(self.train, self.grads, self._stream, self.dtype))
+            context = Context(self.train, self.grads, self._stream, self.dtype, self.keeps)
+            context.crew = self.crew
+            self._inner.append(context)
         return self._inner
 
     @property
@@ -65,9 +73,17 @@ class Context:
             raise ValueError("this pass draws random numbers, but its Context was made without a stream")
         return self._stream()
 
+    def side_by_side(self, jobs: Sequence[Callable[[], object]]) -> None:
+        """Run jobs of which none reads or writes what another one writes, buffers included: give each its ctx[i]."""
+        if self.crew is not None:
+            self.crew.run(jobs)
+            return
+        for job in jobs:
+            job()
+
     def save(self, *arrays: Any) -> None:
-        """Keep arrays for `backward`; nothing is kept when serving."""
-        if self.train:
+        """Keep arrays for `backward`, if it may follow."""
+        if self.keeps:
             self.saved = arrays
 
     def add_grad(self, parameter: Parameter, grad: Array) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext
+from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -19,44 +21,103 @@ Metric = Callable[[Array, Array], float]
 """(outputs, targets) of some examples → the sum over them, such as how many are right; sums over parts add up."""
 
 
+class Inference:
+    """`predict`, over and over: a model at work on one input after another.
+
+    with Inference(model, threads=2) as infer:
+        y = infer(x)
+
+    Buffers stay, and inside of a `with` block so do the threads, with BLAS held to one; so that the answer to one
+    example takes the time of the pass. For one caller at a time; the model itself may be shared.
+
+    micro_batch  examples that go through the model at once, at most
+    threads      how many share a larger input
+    """
+
+    def __init__(self, model: Layer, *, micro_batch: int = 256, threads: int = 1) -> None:
+        if micro_batch < 1:
+            raise ValueError(f"micro_batch is a whole number from 1 up, not {micro_batch}")
+        self.model, self.micro_batch, self.threads = model, micro_batch, max(1, threads)
+        self._dtype = dtype_of(model)
+        self._contexts = [Context(dtype=self._dtype)]  # one a thread
+        self._crew: Crew | None = None
+        self._open = ExitStack()
+
+    def __enter__(self) -> Inference:
+        self._open.enter_context(blas_threads(1))
+        self._crew = self._open.enter_context(Crew(self.threads))
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._crew = None
+        self._open.close()
+
+    def __call__(self, x: Array | Padded | Ragged) -> Array:
+        """The outputs of the model for x (N, …): see `predict`."""
+        x = x if isinstance(x, Padded | Ragged) else np.asarray(x)
+        count = len(x)
+        if not count:
+            raise ValueError("there is nothing to predict: 0 examples")
+        if x.dtype.kind == "f" and x.dtype != self._dtype:
+            check_input(x, self.model)
+        if count <= self.micro_batch and not isinstance(x, Ragged):
+            return self._outputs(x, self._contexts[0]).copy()
+        order = np.argsort(x.lengths, kind="stable") if isinstance(x, Ragged) else np.arange(count)
+        cuts = even_cuts(count, -(-count // self.micro_batch))
+
+        def part(ctx: Context, a: int, b: int) -> Array:
+            return self._outputs(x.padded(order[a:b], ctx) if isinstance(x, Ragged) else x[a:b], ctx)
+
+        first = part(self._contexts[0], *cuts[0])
+        y = np.empty((count, *first.shape[1:]), first.dtype)
+        y[order[slice(*cuts[0])]] = first
+
+        def put(ctx: Context, a: int, b: int) -> None:
+            y[order[a:b]] = part(ctx, a, b)
+
+        self._side_by_side(put, cuts[1:])
+        return y
+
+    def _outputs(self, x: Any, ctx: Context) -> Array:
+        made = call(self.model, x, ctx)
+        if isinstance(made, Padded):
+            raise ValueError(f"the model gives sequences, {made.shape}: end it with a layer that pools them over time")
+        if len(made) != len(x):
+            raise ValueError(
+                f"the model gave {len(made)} outputs for {len(x)} of x: is the batch axis missing? Use x[None]"
+            )
+        outputs: Array = made
+        return outputs
+
+    def _side_by_side(self, run: Callable[[Context, int, int], None], cuts: Sequence[tuple[int, int]]) -> None:
+        """Call run(ctx, start, stop) for every cut, a context a thread."""
+        hands = max(1, min(self.threads, len(cuts)))
+        while len(self._contexts) < hands:
+            self._contexts.append(Context(dtype=self._dtype))
+
+        def work(hand: int) -> None:
+            for a, b in cuts[hand::hands]:
+                run(self._contexts[hand], a, b)
+
+        jobs = [partial(work, hand) for hand in range(hands)]
+        if self._crew is not None:
+            self._crew.run(jobs)
+            return
+        with Crew(hands) as crew, blas_threads(1) if hands > 1 else nullcontext():
+            crew.run(jobs)
+
+
 def predict(model: Layer, x: Array | Padded | Ragged, *, micro_batch: int = 256, threads: int = 1) -> Array:
     """The outputs of a model for x (N, …), as when serving (no dropout, running statistics): a new array (N, …).
 
     Large inputs are cut into micro-batches, so memory stays bounded; threads share the model, which a pass never
     writes, and the cut does not depend on them. `Ragged` sequences are sorted by length first, so that those of one
     micro-batch are about as long as each other; the outputs come in the order given. Where other threads train or
-    serve, leave `threads` at 1.
+    serve, leave `threads` at 1. To predict over and over, use `Inference`.
 
-    Raises ValueError where x has another floating type than the model, or a shape that a layer refuses.
+    Raises ValueError where x is empty, has another floating type than the model, or a shape that a layer refuses.
     """
-    x = x if isinstance(x, Padded | Ragged) else np.asarray(x)
-    check_input(x, model)
-    if not len(x) or micro_batch < 1:
-        raise ValueError(f"there is nothing to predict: {len(x)} examples, {micro_batch} at a time")
-    order = np.argsort(x.lengths, kind="stable") if isinstance(x, Ragged) else np.arange(len(x))
-
-    def outputs(ctx: Context, a: int, b: int) -> Array:
-        made = call(model, x.padded(order[a:b], ctx) if isinstance(x, Ragged) else x[a:b], ctx)
-        if isinstance(made, Padded):
-            raise ValueError(f"the model gives sequences, {made.shape}: end it with a layer that pools them over time")
-        array: Array = made
-        return array
-
-    cuts = even_cuts(len(x), max(1, -(-len(x) // micro_batch)))
-    first = outputs(Context(dtype=dtype_of(model)), *cuts[0])
-    if len(first) != cuts[0][1]:
-        raise ValueError(
-            f"the model gave {len(first)} outputs for {cuts[0][1]} of x: is the batch axis missing? Use x[None]"
-        )
-    y = np.empty((len(x), *first.shape[1:]), first.dtype)
-
-    y[order[slice(*cuts[0])]] = first
-
-    def put(ctx: Context, a: int, b: int) -> None:
-        y[order[a:b]] = outputs(ctx, a, b)
-
-    _over_parts(put, model, cuts[1:], threads)
-    return y
+    return Inference(model, micro_batch=micro_batch, threads=threads)(x)
 
 
 @np.errstate(all="ignore")  # what overflows shows in the result
@@ -96,18 +157,3 @@ def correct(outputs: Array, t: Array) -> float:
     if outputs.ndim != 2 or t.shape != outputs.shape[:1]:
         raise ValueError(f"outputs {outputs.shape} and targets {t.shape} are not those of a classifier")
     return float((outputs.argmax(axis=1) == t).sum())
-
-
-def _over_parts(
-    run: Callable[[Context, int, int], None], model: Layer, cuts: tuple[tuple[int, int], ...], threads: int
-) -> None:
-    """Call run(ctx, start, stop) for every cut, a context a thread."""
-    hands = max(1, min(threads, len(cuts)))
-
-    def work(hand: int) -> None:
-        ctx = Context(dtype=dtype_of(model))
-        for a, b in cuts[hand::hands]:
-            run(ctx, a, b)
-
-    with Crew(hands) as crew, blas_threads(1) if hands > 1 else nullcontext():
-        crew.run([lambda hand=hand: work(hand) for hand in range(hands)])  # type: ignore[misc]

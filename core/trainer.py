@@ -108,6 +108,8 @@ def fit(
         threads=threads,
     )
     with blas_threads(1 if recipe.lanes > 1 else recipe.blas_threads), Crew(threads) as crew:
+        if recipe.lanes == recipe.blas_threads == 1:
+            lanes[0].ctx.crew = crew  # who has no lane of his own lends a hand inside of layers
         while state.epoch < recipe.epochs and not state.stopped(recipe.patience):
             yield from _epoch(state, lanes, update, crew, data, recipe)
             yield _close_epoch(state, model, loss, update, lanes[0].grads, validation, metrics, recipe, threads)

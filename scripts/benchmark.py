@@ -1,8 +1,8 @@
-"""Time a training step, ours against PyTorch's: python scripts/benchmark.py --help
+"""Time training steps and predictions, ours against PyTorch, JAX and onnxruntime: python scripts/benchmark.py --help
 
 Every contender runs in a child process of its own, with the same weights and the same fresh batches; they take turns,
-and the median of the rounds counts, since machines are noisy. A ratio is printed only where loss and gradients of the
-first step agree. PyTorch is timed as it comes and with its memory allocator tuned; the claim is against the faster.
+and the median of the rounds counts, since machines are noisy. A contender whose loss and gradients of the first step
+(or whose outputs) differ from ours is not timed. Each is timed as it comes and with its memory allocator tuned.
 """
 
 from __future__ import annotations
@@ -10,162 +10,102 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import IO, Any
 
-import numpy as np
+from workloads import FORWARD, WORKLOADS, Workload, allocated, first_step, gemm_peak, peak, resident, serving, shares
+from workloads import training as our_training
 
-from core import Adam, Context, Examples, Gradients, Recipe, Sequential, SoftmaxCrossEntropy, Step, fit
-from models import cnn, mlp
-
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "benchmarks.md"
 TUNED = {
     "MALLOC_MMAP_THRESHOLD_": "1073741824",
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "268435456",
 }
-BATCHES = 32  # different ones, in a new order every epoch
+RIVALS = ("torch", "compile", "jax", "onnxruntime")
+JOBS = [*WORKLOADS, *(f"{name}-forward{batch}" for batch in (1, 256) for name in FORWARD)]
+TURN = 0.15  # seconds a round of predictions, about
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True)
-class Workload:
-    """A model, the shape of an example, and the best way we know to train it on two cores."""
-
-    shape: tuple[int, ...]
-    classes: int
-    build: Callable[[np.random.Generator, float], Sequential]  # (rng, dropout)
-    recipe: Recipe
-    steps: int  # a round
-
-    def data(self) -> tuple[np.ndarray, np.ndarray]:
-        """x (BATCHES · B, …) float32, t (BATCHES · B,) int64"""
-        rng = np.random.default_rng(0)
-        n = BATCHES * self.recipe.batch_size
-        return rng.random((n, *self.shape), np.float32), rng.integers(0, self.classes, n)
+def parts(job: str) -> tuple[Workload, int]:
+    """(the workload of a job, how many examples it predicts: 0 where it trains)"""
+    name, _, batch = job.partition("-forward")
+    return (WORKLOADS[FORWARD[name]], int(batch)) if batch else (WORKLOADS[name], 0)
 
 
-def _credit(rng: np.random.Generator, dropout: float) -> Sequential:
-    return mlp(inputs=23, outputs=2, hidden=(64, 32), rng=rng)
-
-
-def _mlp(rng: np.random.Generator, dropout: float) -> Sequential:
-    return mlp(inputs=784, outputs=10, hidden=(256, 128), rng=rng)
-
-
-def _cnn(rng: np.random.Generator, dropout: float) -> Sequential:
-    return cnn(dropout=dropout, rng=rng)
-
-
-def _recipe(batch_size: int, lanes: int, micro_batch: int, blas_threads: int) -> Recipe:
-    return Recipe(10**9, batch_size, lanes, micro_batch, blas_threads)
-
-
-WORKLOADS = {
-    "credit-b64": Workload((23,), 2, _credit, _recipe(64, 1, 64, 1), 500),
-    "credit-b256": Workload((23,), 2, _credit, _recipe(256, 1, 256, 1), 300),
-    "mlp-b128": Workload((784,), 10, _mlp, _recipe(128, 1, 128, 2), 60),
-    "cnn-b64": Workload((1, 28, 28), 10, _cnn, _recipe(64, 2, 32, 1), 20),
-    "cnn-b128": Workload((1, 28, 28), 10, _cnn, _recipe(128, 2, 32, 1), 10),
-    "cnn-b256": Workload((1, 28, 28), 10, _cnn, _recipe(256, 2, 32, 1), 6),
-}
+def contenders(job: str, against: list[str]) -> list[str]:
+    """Their names; the second word is a variant."""
+    work, batch = parts(job)
+    layouts = [variant for variant in work.rivals if not batch or variant != "sparse"] or [""]
+    found = ["ours"]
+    for rival in against:
+        if rival == "torch":
+            found += [f"torch {variant}".strip() for variant in layouts]
+        elif (rival == "onnxruntime") == bool(batch):
+            found.append(rival)
+    return found
 
 
 # --- what a child does ----------------------------------------------------------------------------------------------
 
 
-def ours(work: Workload, folder: Path) -> Iterator[None]:
-    """A step each time it is asked. First it leaves its weights, and loss and gradients of the first batch."""
-    x, t = work.data()
-    model = work.build(np.random.default_rng(1), 0.0)
-    grads, ctx = Gradients(model.trainable()), Context(True)
-    ctx.grads = grads
-    grads.start()
-    batch = slice(0, work.recipe.batch_size)
-    value, dy = SoftmaxCrossEntropy()(model.forward(x[batch], ctx), t[batch], 1 / work.recipe.batch_size, Context(True))
-    model.backward(dy, ctx)
-    grads.finish()
-    arrays: dict[str, Any] = {"loss": value}
-    for i, parameter in enumerate(model.parameters()):
-        arrays |= {f"w{i}": parameter.value, f"g{i}": grads[parameter]}
-    np.savez(folder / "first.npz", **arrays)
-    model = work.build(np.random.default_rng(1), 0.5)
-    for event in fit(model, SoftmaxCrossEntropy(), Adam(1e-3), Examples(x, t), work.recipe, threads=2):
-        if isinstance(event, Step):
-            yield
+def steps_of(contender: str, job: str, folder: Path) -> Iterator[Any]:
+    """What it does each time it is asked."""
+    work, batch = parts(job)
+    if contender == "ours":
+        first_step(work, folder)
+        return serving(work, batch) if batch else our_training(work)
+    import rivals
+
+    if contender == "onnxruntime":
+        return rivals.onnx_serving(work, folder, str(os.getpid()), batch)
+    if contender == "jax":
+        return rivals.jax_training(work, folder, "")
+    variant = "compile sparse" if contender == "compile" and work.rivals == ("sparse",) else contender
+    return rivals.torch_serving(work, folder, variant, batch) if batch else rivals.torch_training(work, folder, variant)
 
 
-def theirs(work: Workload, folder: Path, channels_last: bool) -> Iterator[None]:
-    """The same in PyTorch, eager, with fused Adam. First it compares loss and gradients with ours."""
-    import torch as installed
+def child(contender: str, job: str, folder: Path) -> None:
+    """Warm up and say so; then answer every line on standard input: "round" with seconds a step, else with facts."""
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # what libraries print goes to standard error
+    work, batch = parts(job)
+    if contender != "ours":
+        import rivals
 
-    torch: Any = installed
-    nn = torch.nn
-    torch.set_num_threads(2)
-    layout = torch.channels_last if channels_last else torch.contiguous_format
-
-    def build(dropout: float) -> Any:
-        layers: list[Any] = []
-        for layer in work.build(np.random.default_rng(1), dropout).layers:
-            name, sizes = type(layer).__name__, [p.value.shape for p in layer.parameters()]
-            if name == "Dense":
-                layers.append(nn.Linear(*sizes[0]))
-            elif name == "ConvPool2D":
-                layers += [nn.Conv2d(sizes[0][0], sizes[0][3], sizes[0][1]), nn.MaxPool2d(2)]
-            elif name == "Dropout":
-                layers.append(nn.Dropout(dropout))
-            else:
-                layers.append({"ReLU": nn.ReLU, "Flatten": nn.Flatten}[name]())
-        model = nn.Sequential(*layers)
-        with np.load(folder / "first.npz") as first, torch.no_grad():
-            for i, parameter in enumerate(model.parameters()):
-                parameter.copy_(torch.from_numpy(_as_torch(first[f"w{i}"])))
-        return model.to(memory_format=layout) if len(work.shape) == 3 else model
-
-    x, t = map(torch.from_numpy, work.data())
-    if len(work.shape) == 3:
-        x = x.to(memory_format=layout)
-    loss, size = nn.CrossEntropyLoss(), work.recipe.batch_size
-    model = build(0.0)
-    value = loss(model(x[:size]), t[:size])
-    value.backward()
-    with np.load(folder / "first.npz") as first:
-        np.testing.assert_allclose(value.item(), first["loss"], rtol=1e-4)
-        for i, parameter in enumerate(model.parameters()):
-            np.testing.assert_allclose(parameter.grad, _as_torch(first[f"g{i}"]), rtol=1e-2, atol=1e-5)
-    model = build(0.5)
-    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
-    while True:
-        order = torch.randperm(len(x))
-        for i in range(0, len(x), size):
-            rows = order[i : i + size]
-            optimizer.zero_grad(set_to_none=True)
-            loss(model(x[rows]), t[rows]).backward()
-            optimizer.step()
-            yield
-
-
-def _as_torch(w: np.ndarray) -> np.ndarray:
-    """(I, O) → (O, I), (C, K, K, O) → (O, C, K, K)"""
-    return np.ascontiguousarray(np.moveaxis(w, -1, 0)) if w.ndim > 1 else w
-
-
-def child(contender: str, name: str, folder: Path) -> None:
-    """Run a round for every line on standard input; answer with milliseconds a step."""
-    work = WORKLOADS[name]
-    steps = ours(work, folder) if contender == "ours" else theirs(work, folder, "channels-last" in contender)
+        rivals.load(contender)
+    work.data()
+    imported = resident()
+    steps = steps_of(contender, job, folder)
+    began = perf_counter()
     for _ in range(5):
         next(steps)
-    for _ in sys.stdin:
-        began = perf_counter()
-        for _ in range(work.steps):
-            next(steps)
-        print((perf_counter() - began) / work.steps * 1e3, flush=True)
+    count = max(1, round(5 * TURN / (perf_counter() - began))) if batch else work.steps
+    print("ready", file=answers)
+    for line in sys.stdin:
+        if line.strip() == "round":
+            began = perf_counter()
+            for _ in range(count):
+                next(steps)
+            print((perf_counter() - began) / count, file=answers)
+        else:
+            facts: Row = {"peak": max(0, peak() - imported)}
+            if contender == "ours":
+                facts["allocated"] = allocated(steps)
+                if not batch:
+                    facts |= shares(work)
+            print(json.dumps(facts), file=answers)
 
 
 # --- what the parent does -------------------------------------------------------------------------------------------
@@ -174,83 +114,213 @@ def child(contender: str, name: str, folder: Path) -> None:
 class Contender:
     """A child process that runs rounds when told to."""
 
-    def __init__(self, kind: str, workload: str, folder: Path, tuned: bool) -> None:
-        self.name = f"{kind}, tuned allocator" if tuned else kind
+    def __init__(self, kind: str, job: str, folder: Path, tuned: bool) -> None:
+        self.kind, self.tuned = kind, tuned
         environment = {k: v for k, v in os.environ.items() if k != "OPENBLAS_CORETYPE"} | (TUNED if tuned else {})
+        self.errors: IO[str] = tempfile.TemporaryFile("w+")  # noqa: SIM115
         self.process = subprocess.Popen(
-            [sys.executable, __file__, workload, "--child", kind, "--folder", str(folder)],
+            [sys.executable, __file__, job, "--child", kind, "--folder", str(folder)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=self.errors,
             text=True,
             env=environment,
         )
         self.times: list[float] = []
 
-    def round(self) -> None:
+    def answer(self, question: str = "") -> str:
+        """What it says, to a question where there is one. Raises ChildProcessError where it says nothing more."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        answer = self.process.stdout.readline()
-        if not answer:
-            _, trouble = self.process.communicate()
-            raise SystemExit(f"benchmark.py: {self.name} failed: {trouble.strip().splitlines()[-1]}")
-        self.times.append(float(answer))
+        try:
+            if question:
+                self.process.stdin.write(question + "\n")
+                self.process.stdin.flush()
+            said = self.process.stdout.readline()
+        except BrokenPipeError:
+            said = ""
+        if not said:
+            self.process.wait()
+            self.errors.seek(0)
+            lines = [line for line in self.errors.read().splitlines() if line.strip()]
+            raise ChildProcessError(lines[-1] if lines else f"exit status {self.process.returncode}")
+        return said
 
     def close(self) -> None:
         self.process.kill()
         self.process.communicate()
+        self.errors.close()
 
 
-def measure(workload: str, against: str | None, rounds: int) -> dict[str, Any]:
-    """{"workload", "ours": ms, each rival: ms, "ratio": the fastest rival's time over ours}: medians of the rounds"""
+def measure(job: str, against: list[str], rounds: int) -> Row:
+    """One job's medians: {"job", "times": {contender: [seconds, seconds with the allocator tuned]}, "peaks": likewise,
+    "failed": {contender: why}, and facts about ours}"""
+    row: Row = {"job": job, "times": {}, "peaks": {}, "failed": {}}
     with tempfile.TemporaryDirectory() as folder:
-        contenders = [Contender("ours", workload, Path(folder), False)]
+        running = [Contender("ours", job, Path(folder), False)]
         try:
-            contenders[0].round()  # leaves the first step for the others to compare
-            if against == "torch":
-                kinds = ["torch", "torch channels-last"] if len(WORKLOADS[workload].shape) == 3 else ["torch"]
-                contenders += [Contender(k, workload, Path(folder), tuned) for k in kinds for tuned in (False, True)]
-            for each in contenders:
-                each.round()
-                each.times.clear()
-            for _ in range(rounds):
-                for each in contenders:
-                    each.round()
+            running[0].answer()  # it leaves the first step for the others to compare
+            running += [
+                Contender(kind, job, Path(folder), tuned)
+                for kind in contenders(job, against)
+                for tuned in (False, True)
+                if tuned or kind != "ours"
+            ]
+            for each in running[1:]:
+                try:
+                    each.answer()
+                except ChildProcessError as error:
+                    row["failed"][each.kind] = str(error)
+            running = [each for each in running if each.kind not in row["failed"]]
+            for turn in range(rounds + 1):
+                for each in running:
+                    seconds = float(each.answer("round"))
+                    if turn:  # the first one warms up
+                        each.times.append(seconds)
+            for each in running:
+                facts = json.loads(each.answer("facts"))
+                pair = row["peaks"].setdefault(each.kind, [None, None])
+                pair[each.tuned] = facts.pop("peak")
+                row["times"].setdefault(each.kind, [None, None])[each.tuned] = statistics.median(each.times)
+                if not each.tuned:
+                    row |= facts
         finally:
-            for each in contenders:
+            for each in running:
                 each.close()
-    times = {each.name: statistics.median(each.times) for each in contenders}
-    rivals = [value for name, value in times.items() if name != "ours"]
-    return {"workload": workload} | times | {"ratio": min(rivals) / times["ours"] if rivals else None}
+    return row
+
+
+def best(row: Row, wanted: Callable[[str], bool]) -> float | None:
+    """The least time of some contenders, whatever the allocator."""
+    return min((min(pair) for kind, pair in row["times"].items() if wanted(kind)), default=None)
+
+
+def ratio(row: Row, rival: str) -> float | None:
+    """The time of a rival, in its best variant, over ours with its better allocator setting."""
+    theirs, ours = best(row, lambda kind: kind.split()[0] in rival.split()), best(row, lambda kind: kind == "ours")
+    return theirs / ours if theirs and ours else None
+
+
+# --- tables ---------------------------------------------------------------------------------------------------------
+
+
+def machine() -> Row:
+    """What the figures belong to. BLAS is timed with the kernel that it picks by itself."""
+    import numpy as np
+    from threadpoolctl import threadpool_info
+
+    versions = {"python": sys.version.split()[0], "numpy": np.__version__}
+    for name in ("torch", "jax", "onnxruntime"):
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    blas: Row = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), {})
+    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "processor": model[1] if model else "",
+        "cores": len(os.sched_getaffinity(0)),
+        "blas": f"{blas.get('internal_api')} {blas.get('version')}, {blas.get('architecture')} kernels",
+        "blas_threads": blas.get("num_threads"),
+        "gemm_peak": gemm_peak(),
+        "versions": versions,
+    }
+
+
+def tables(rows: list[Row], about: Row) -> str:
+    """The figures of docs/benchmarks.md."""
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    lines = [
+        f"Measured on {about['cores']} cores of {about['processor']}; {versions}; BLAS: {about['blas']}, "
+        f"{about['blas_threads']} threads at most, {about['gemm_peak'] / 1e9:.0f} GFLOP/s in a product of 1024 × 1024.",
+        "",
+        "A training step, in milliseconds (allocator as it comes / tuned); the ratio is that to PyTorch's best.",
+        "",
+        "| workload | ours | PyTorch eager | torch.compile | JAX | PyTorch / ours | of the peak |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    trained = [row for row in rows if "-forward" not in row["job"]]
+    for row in trained:
+        share = row["flops"] / min(row["times"]["ours"]) / about["gemm_peak"]
+        cells = [_milliseconds(row, each) for each in ("ours", "torch", "compile", "jax")]
+        lines.append(f"| `{row['job']}` | {' | '.join(cells)} | {_ratio(row, 'torch compile')} | {share:.0%} |")
+    lines += [
+        "",
+        "What such a step of ours spends on one thread, what it allocates when warm, and the most memory that the",
+        "process holds above what it held with its imports and data (ours; the least of PyTorch's).",
+        "",
+        "| workload | products | copies | calls and update | allocates | memory | PyTorch's |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in trained:
+        theirs = [min(filter(None, pair)) for kind, pair in row["peaks"].items() if kind.startswith("torch")]
+        figures = f"{row['products']:.0%} | {row['copies']:.0%} | {min(1.0, row['calls']):.0%}"
+        memory = f"{min(row['peaks']['ours']) / 2**20:.0f} MiB | {min(theirs) / 2**20:.0f} MiB" if theirs else " | "
+        lines.append(f"| `{row['job']}` | {figures} | {row['allocated'] / 2**10:.0f} KiB | {memory} |")
+    lines += [
+        "",
+        "Predictions, in milliseconds a batch (allocator as it comes / tuned).",
+        "",
+        "| workload | ours | PyTorch eager | onnxruntime | PyTorch / ours | onnxruntime / ours |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        if "-forward" in row["job"]:
+            cells = [_milliseconds(row, each) for each in ("ours", "torch", "onnxruntime")]
+            ratios = f"{_ratio(row, 'torch')} | {_ratio(row, 'onnxruntime')}"
+            lines.append(f"| `{row['job']}` | {' | '.join(cells)} | {ratios} |")
+    return "\n".join(lines)
+
+
+def _milliseconds(row: Row, rival: str) -> str:
+    pairs = [pair for kind, pair in row["times"].items() if kind.split()[0] == rival]
+    if not pairs:
+        return "–"
+    return " / ".join(f"{min(pair[i] for pair in pairs) * 1e3:.3g}" for i in range(2))
+
+
+def _ratio(row: Row, rival: str) -> str:
+    found = ratio(row, rival)
+    return "–" if found is None else f"{found:.2f}"
+
+
+def write(text: str) -> None:
+    """Put the tables into docs/benchmarks.md, between its two marks."""
+    page = PAGE.read_text("utf-8")
+    begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
+    before, _, rest = page.partition(begin)
+    PAGE.write_text(f"{before}{begin}\n{text}\n\n{end}{rest.partition(end)[2]}", "utf-8")
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0] + ".")
-    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(WORKLOADS)} (default: all)")
-    parser.add_argument("--against", choices=["torch"], help="a rival that is installed")
-    parser.add_argument("--rounds", type=int, default=9, metavar="N", help="how often they take turns (default: 9)")
+    parser.add_argument("workloads", nargs="*", metavar="WORKLOAD", help=f"{', '.join(JOBS)} (default: all)")
+    parser.add_argument("--against", nargs="+", default=[], metavar="RIVAL", help=f"any of {', '.join(RIVALS)}, or all")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="how often they take turns (default: 7)")
     parser.add_argument("--json", action="store_true", help="print one JSON value on standard output")
+    parser.add_argument("--write", action="store_true", help="write the tables of docs/benchmarks.md")
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if unknown := [name for name in arguments.workloads if name not in WORKLOADS]:
-        parser.error(f"there is no workload {unknown[0]!r}: choose from {', '.join(WORKLOADS)}")
+    against = list(RIVALS) if arguments.against == ["all"] else arguments.against
+    for given, known, what in ((arguments.workloads, JOBS, "workload"), (against, RIVALS, "rival")):
+        if unknown := [name for name in given if name not in known]:
+            parser.error(f"there is no {what} {unknown[0]!r}: choose from {', '.join(known)}")
     if arguments.child:
         child(arguments.child, arguments.workloads[0], arguments.folder)
         return 0
-    rows = []
-    for name in arguments.workloads or WORKLOADS:
-        row = measure(name, arguments.against, max(1, arguments.rounds))
+    os.environ.pop("OPENBLAS_CORETYPE", None)
+    about, rows = machine(), []
+    for job in arguments.workloads or JOBS:
+        row = measure(job, against, max(1, arguments.rounds))
         rows.append(row)
-        parts = [f"{who} {value:.3f} ms" for who, value in row.items() if who not in ("workload", "ratio")]
-        ratio = f"   {row['ratio']:.2f} × as fast as the best of them" if row["ratio"] else ""
-        print(f"{name:<12} {'   '.join(parts)}{ratio}", file=sys.stderr, flush=True)
+        pieces = [f"{who} {_milliseconds(row, who)} ms" for who in dict.fromkeys(k.split()[0] for k in row["times"])]
+        pieces += [f"{who} failed ({why})" for who, why in row["failed"].items()]
+        found = ratio(row, "torch compile onnxruntime jax")
+        tail = f"   {found:.2f} × as fast as the best of them" if found else ""
+        print(f"{job:<18} {'   '.join(pieces)}{tail}", file=sys.stderr, flush=True)
     if arguments.json:
-        from threadpoolctl import threadpool_info
-
-        print(json.dumps({"blas": threadpool_info(), "numpy": np.__version__, "rows": rows}, indent=1))
+        print(json.dumps(about | {"rows": rows}, indent=1))
+    if arguments.write:
+        write(tables(rows, about))
     return 0
 
 

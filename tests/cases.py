@@ -102,11 +102,13 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Conv2D(2, 3, 3, rng=r, padding=2, dilation=2), images(r, 4, 2, 6, 6)),
         lambda r: (Conv2D(3, 2, 1, rng=r), images(r, 4, 3, 5, 5)),
         lambda r: (Conv2D(1, 2, 2, rng=r), images(r, 32, 1, 14, 27)),  # blocks of the weight's product
+        lambda r: (Conv2D(16, 16, 3, rng=r, padding=((1, 0), (2, 1))), images(r, 4, 16, 3, 5)),  # in tiles
         lambda r: (Conv2D(2, 2, 5, rng=r, padding=4, stride=3), images(r, 4, 2, 3, 3)),  # windows in the padding
     ],
     ConvPool2D: [
         lambda r: (ConvPool2D(2, 3, 3, rng=r), images(r, 4, 2, 6, 8)),
         lambda r: (ConvPool2D(2, 3, 3, rng=r), r.standard_normal((4, 2, 7, 5))),  # pooling drops a row and a column
+        lambda r: (ConvPool2D(16, 16, 3, rng=r), images(r, 4, 16, 5, 4)),  # in tiles
         lambda r: (ConvPool2D(2, 3, (3, 2), rng=r, padding="same", bias=False), images(r, 4, 2, 4, 5)),
     ],
     MaxPool2D: [

@@ -92,6 +92,18 @@ def test_the_light_of_a_photograph_does_not_matter(light):
     assert distance(encode(Image.fromarray(photograph)), encode(thin)) < 0.01
 
 
+def test_dust_does_not_make_a_digit_smaller():
+    rng = np.random.default_rng(0)
+    pixels = np.array(drawing())
+    dusty = np.where(rng.random(pixels.shape) < 0.001, 255 - pixels, pixels)
+    assert distance(encode(Image.fromarray(dusty)), encode(drawing())) < 0.01
+
+
+def test_dust_alone_is_nothing():
+    dust = np.random.default_rng(0).random((90, 120)) < 0.05
+    assert not encode(Image.fromarray(np.where(dust, 20, 240).astype(np.uint8))).any()
+
+
 @pytest.mark.parametrize(("ground", "ink"), [(255, 0), (0, 255)])
 def test_a_digit_may_fill_its_picture(ground, ink):
     broad = Image.new("L", (90, 110), ground)

@@ -31,6 +31,7 @@ from core import (
     predict,
     save_weights,
 )
+from core.layers import winograd
 from core.padded import call, values_of
 
 
@@ -268,6 +269,20 @@ def test_the_fused_layer_equals_its_composition(padding, shape):
     dy = np.cos(y)
     for a, b in zip(_numbers(fused, x, dy), _numbers(both, x, dy), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [Conv2D, ConvPool2D])
+@pytest.mark.parametrize(("padding", "size"), [("valid", (6, 8)), ("same", (4, 6)), (((1, 0), (0, 3)), (7, 5))])
+def test_fewer_products_give_the_same_numbers(kind, padding, size, monkeypatch):
+    rng = np.random.default_rng(4)
+    layer = in_float64(kind(16, 18, 3, rng=rng, padding=padding))
+    x = rng.standard_normal((5, 16, *size))
+    y, _, _ = run(layer, x)
+    dy = np.cos(y)
+    tiled = _numbers(layer, x, dy)
+    monkeypatch.setattr(winograd, "pays", lambda *shape: False)
+    for a, b in zip(tiled, _numbers(layer, x, dy), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-12)
 
 
 def _numbers(layer, x, dy):

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import (
+    LSTM,
     OPTIMIZERS,
     SGD,
     Adam,
@@ -390,6 +391,20 @@ def test_threads_change_the_time_and_never_the_bits(optimizer, tables):
         state, model = State(), made(wide)
         run(model, recipe, optimizer=optimizer, data=data, validation=data, threads=threads, state=state)
         told.append(hashlib.sha256(b"".join(a.tobytes() for a in state.arrays().values())).hexdigest())
+    assert len(set(told)) == 1
+
+
+def reader(rng):
+    """Sequences that are read in several chunks, whose products a second thread may share."""
+    return Sequential(Embedding(900, 24, rng=rng), LSTM(24, 96, rng=rng, output="last"), Dense(96, 2, rng=rng))
+
+
+def test_a_thread_without_a_lane_lends_a_hand_and_changes_no_bit():
+    data, told = reviews(64, height=900, longest=60), []
+    for threads in (1, 2, 4):
+        model = made(reader)
+        run(model, Recipe(epochs=2, batch_size=32, micro_batch=32), optimizer=Adam(0.01), data=data, threads=threads)
+        told.append(hashlib.sha256(b"".join(a.tobytes() for a in weights(model).values())).hexdigest())
     assert len(set(told)) == 1
 
 

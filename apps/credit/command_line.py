@@ -22,6 +22,7 @@ from apps.credit.model import CreditModel, load_credit
 from apps.credit.report import write_report
 from apps.credit.schema import Feature
 from apps.credit.scoring import ADDED, extra_columns, score_csv, scored_chunks
+from apps.credit.stability import count
 from apps.credit.table import csv_chunks
 from apps.credit.training import Event, Plan, Trained, choose, saved_facts
 from apps.credit.training import train as training
@@ -174,6 +175,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return 130
     metrics = measured(trained.model, data)
     facts = plan.facts() | {"metrics": metrics, "split": "test", "examples": len(data.test), "versions": versions()}
+    facts |= count(trained.model, data.numbers()[data.train])
     trained.model.save(run.folder / "model", facts)
     write_report(run.folder / "report.html", plan, trained, load_credit(run.folder / "model"))
     notice(describe_result(model, data, trained.model, metrics))

@@ -120,7 +120,7 @@ def scored_chunks(model: CreditModel, source: Path, threads: int | None = None) 
     with blas_threads(1), ThreadPoolExecutor(hands) as pool:
         for names, rows, first in csv_chunks(source, CHUNK):
             if not expected:
-                _check_names(model, source, names)
+                check_names(model, source, names)
                 length = sum(len(text) + 1 for row in rows[:1000] for text in row) / max(1, len(rows[:1000]))
                 expected = max(len(rows), round(size / max(1.0, length)))
             if not rows:
@@ -139,7 +139,8 @@ def _taken(waiting: deque[tuple[list[str], list[list[str]], Future[Any]]], expec
     return names, rows, cells, faults, expected
 
 
-def _check_names(model: CreditModel, source: Path, names: list[str]) -> None:
+def check_names(model: CreditModel, source: object, names: list[str]) -> None:
+    """Raises InputError where a column of the model is missing, or one of ADDED is there already."""
     taken = [name for name in ADDED if name in names]
     if taken:
         raise InputError(f"{source} has a column {taken[0]!r} already: rename it, since scores are written there.")

@@ -29,9 +29,9 @@ class ReLU(Activation):
 
     def backward(self, dy: Array, ctx: Context) -> Array:
         (y,) = ctx.saved
-        on: Array = np.greater(y, _SCALARS[y.dtype], out=ctx.like("on", y, bool))
-        dx: Array = np.multiply(dy, on, out=ctx.like("dx", y))
-        return dx
+        dx: Array = ctx.like("dx", y)
+        np.copyto(dx, np.greater(y, _SCALARS[y.dtype], out=ctx.like("on", y, bool)))  # 0 and 1: a third of the time
+        return np.multiply(dx, dy, out=dx)  # that a product of numbers with truths takes
 
 
 class LeakyReLU(Activation):

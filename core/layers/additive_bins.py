@@ -52,7 +52,7 @@ class AdditiveBins(Layer):
 
     def forward(self, x: Array, ctx: Context) -> Array:
         features, specials = self.codes.value.shape
-        if not ctx.train:
+        if not ctx.keeps:
             return look_up(x, self.start, self.steps()[:, :, None], self.codes.value[:, :, None], ctx)[:, :, 0]
         code = bin_code(x, self.start, features, self.bins, specials, ctx)  # (F, N, B + S)
         table = ctx.buffer("table", (features, self.bins + specials, 1))

@@ -34,37 +34,36 @@ class BatchNorm(Layer):
     def forward(self, x: Array, ctx: Context) -> Array:
         v, axis = self._matrix(x, ctx, "x")
         observing = ctx.train and not self.gain.frozen
+        mean = self._mean(v, axis, ctx) if observing else np.expand_dims(self.mean.value, axis)
+        centred = np.subtract(v, mean, out=ctx.buffer("centred", v.shape))
         if observing:
-            mean, variance = self._observe(v, axis, ctx)
+            variance = self._observe(mean, centred, axis, ctx)
         else:
-            mean, variance = (np.expand_dims(s.value, axis) for s in (self.mean, self.variance))
+            variance = np.expand_dims(self.variance.value, axis)
         inverse = 1 / np.sqrt(variance + self.epsilon)
-        hat = np.subtract(v, mean, out=ctx.buffer("hat", v.shape))
-        hat *= inverse
-        y = np.multiply(hat, np.expand_dims(self.gain.value, axis), out=ctx.buffer("y", v.shape))
+        y = np.multiply(centred, inverse * np.expand_dims(self.gain.value, axis), out=ctx.buffer("y", v.shape))
         y += np.expand_dims(self.shift.value, axis)
-        ctx.save(hat, inverse, axis, observing)
+        ctx.save(centred, inverse, axis, observing)
         return y if x.ndim == 2 else batch_first(y.reshape(x.shape[1], *x.shape[2:], len(x)))
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
-        hat, inverse, axis, observing = ctx.saved
+        centred, inverse, axis, observing = ctx.saved
         d, _ = self._matrix(dy, ctx, "dy")
-        product = np.multiply(d, hat, out=ctx.buffer("product", d.shape))
-        dgain = np.add.reduce(product, axis=axis, keepdims=True)
-        dshift = np.add.reduce(d, axis=axis, keepdims=True)
+        dgain = _inner(d, centred, axis, ctx) * inverse
+        dshift = _sum(d, axis, ctx)
         ctx.add_grad(self.gain, dgain.reshape(-1))
         ctx.add_grad(self.shift, dshift.reshape(-1))
         if not ctx.needs_dx:
             return None
-        dx = product
+        dx, scale = ctx.buffer("dx", d.shape), inverse * np.expand_dims(self.gain.value, axis)
         if observing:
             m = d.shape[axis]
-            np.multiply(hat, dgain / m, out=dx)
+            np.multiply(centred, inverse * dgain / m, out=dx)
             np.subtract(d, dx, out=dx)
             dx -= dshift / m
-            dx *= inverse * np.expand_dims(self.gain.value, axis)
+            dx *= scale
         else:
-            np.multiply(d, inverse * np.expand_dims(self.gain.value, axis), out=dx)
+            np.multiply(d, scale, out=dx)
         return dx if dy.ndim == 2 else batch_first(dx.reshape(dy.shape[1], *dy.shape[2:], len(dy)))
 
     def _matrix(self, x: Array, ctx: Context, name: str) -> tuple[Array, int]:
@@ -77,17 +76,34 @@ class BatchNorm(Layer):
         check_image("BatchNorm", x, self.gain.value)
         return batch_last(x, ctx, name).reshape(features, -1), 1
 
-    def _observe(self, v: Array, axis: int, ctx: Context) -> tuple[Array, Array]:
+    def _mean(self, v: Array, axis: int, ctx: Context) -> Array:
         m = v.shape[axis]
         if m < 2:
             raise ValueError("BatchNorm cannot learn from one number a feature: use a larger batch")
-        mean = np.add.reduce(v, axis=axis, keepdims=True) / m
-        centred = np.subtract(v, mean, out=ctx.buffer("hat", v.shape))
-        squares = np.multiply(centred, centred, out=ctx.buffer("y", v.shape))
-        variance = np.add.reduce(squares, axis=axis, keepdims=True) / m
+        mean: Array = _sum(v, axis, ctx) / m
+        return mean
+
+    def _observe(self, mean: Array, centred: Array, axis: int, ctx: Context) -> Array:
+        """The variance; it is reported with the mean."""
+        m = centred.shape[axis]
+        variance: Array = _inner(centred, centred, axis, ctx) / m
         ctx.report(self.mean, mean.reshape(-1), m)
         ctx.report(self.variance, variance.reshape(-1) * (m / (m - 1)), m)
-        return mean, variance
+        return variance
 
     def __repr__(self) -> str:
         return f"BatchNorm({len(self.gain.value)})"
+
+
+def _sum(v: Array, axis: int, ctx: Context) -> Array:
+    """Σ v along an axis, which is kept: a product with ones"""
+    ones = ctx.ones(v.shape[axis])
+    total: Array = np.dot(v, ones) if axis else np.dot(ones, v)
+    return np.expand_dims(total, axis)
+
+
+def _inner(a: Array, b: Array, axis: int, ctx: Context) -> Array:
+    """Σ a b along an axis, which is kept"""
+    if not axis:
+        return _sum(np.multiply(a, b, out=ctx.buffer("product", a.shape)), axis, ctx)
+    return np.array([np.dot(row, other) for row, other in zip(a, b, strict=True)], a.dtype)[:, None]  # reads them once

@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from core.context import Array, Context, Shape
 from core.initializers import Initializer, he_normal, zeros
 from core.layer import Layer, Parameter
+from core.layers import winograd
 from core.layers.window import Padding, Pair, Window, batch_first, batch_last, check_image, padded, pair
 
 
@@ -19,7 +20,8 @@ class Conv2D(Layer):
     x (N, C, H, W)   W (C, K, K, O)   b (O,)   y (N, O, P, Q)      s stride, d dilation, x padded with zeros
 
     The windows of x become the columns of a matrix (im2col), so that y = Wᵀ columns, dW = columns dyᵀ, and dx adds
-    up the columns of W dy where they came from (col2im). (LeCun et al., 1989; Chellapilla et al., 2006)
+    up the columns of W dy where they came from (col2im). (LeCun et al., 1989; Chellapilla et al., 2006) Kernels of 3×3
+    between many channels are done in fewer products, see `core/layers/winograd.py`; the numbers are equal to rounding.
 
     Raises ValueError when x has other than C channels, or is smaller than the kernel.
     """
@@ -46,20 +48,28 @@ class Conv2D(Layer):
         n, _, h, w = x.shape
         p, q = self.window.outputs(h, w)
         v = padded(x, self.window.pads(h, w), ctx)
-        columns = self._columns(v, p, q, ctx)
-        ctx.save(columns, x.shape)
-        y = np.dot(self._matrix().T, columns, out=ctx.buffer("y", (self._matrix().shape[1], columns.shape[1])))
+        y = ctx.buffer("y", (self._matrix().shape[1], p * q * n))
+        if self._in_tiles(n, p, q):
+            np.copyto(_tiled(y, p, q, n), self._four(v, p // 2, q // 2, x.shape, ctx))
+        else:
+            columns = self._columns(v, p, q, ctx)
+            ctx.save(columns, x.shape)
+            np.dot(self._matrix().T, columns, out=y)
         if self.bias is not None:
             np.add(y, self.bias.value[:, None], out=y)
         return batch_first(y.reshape(-1, p, q, n))
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
-        columns, shape = ctx.saved
-        _, o, p, q = dy.shape
+        n, o, p, q = dy.shape
         d = batch_last(dy, ctx, "dy").reshape(o, -1)
-        self._add_weight_grad(columns, d, ctx)
         if self.bias is not None:
             ctx.add_grad(self.bias, np.add.reduce(d, axis=1, out=ctx.buffer("db", (o,))))
+        if self._in_tiles(n, p, q):
+            dfour = ctx.buffer("dfour", (2, 2, o, d.shape[1] // 4))
+            np.copyto(dfour.reshape(2, 2, o, p // 2, q // 2, n), _tiled(d, p, q, n))
+            return self._four_back(dfour, p // 2, q // 2, ctx)
+        columns, shape = ctx.saved
+        self._add_weight_grad(columns, d, ctx)
         if not ctx.needs_dx:
             return None
         return self._scatter(d, shape, p, q, columns, ctx)
@@ -81,6 +91,30 @@ class Conv2D(Layer):
         windows = as_strided(v, (c, k, m, p, q, n), (sc, di * sh, dj * sw, sp * sh, sq * sw, sn))
         np.copyto(columns.reshape(windows.shape), windows)
         return columns
+
+    def _in_tiles(self, n: int, p: int, q: int) -> bool:
+        plain = self.window.stride == self.window.dilation == (1, 1)
+        return plain and winograd.pays(self.weight.value.shape, n, p, q)
+
+    def _four(self, v: Array, p: int, q: int, shape: Shape, ctx: Context) -> Array:
+        """(C, H, W, N) → outputs by their place in P × Q tiles, (2, 2, O, P, Q, N)"""
+        u, made = winograd.filters(self.weight.value, ctx), winograd.tiles(v, p, q, ctx)
+        ctx.save(u, made, shape)
+        return winograd.outputs(u, made, ctx).reshape(2, 2, -1, p, q, v.shape[3])
+
+    def _four_back(self, dfour: Array, p: int, q: int, ctx: Context) -> Array | None:
+        """(2, 2, O, P·Q·N) → dx (N, C, H, W)"""
+        u, made, (n, c, h, w) = ctx.saved
+        ctx.saved = ()  # the tiles are spent, and their memory serves again
+        d = winograd.outputs_back(dfour, ctx)
+        du = np.matmul(made, d.transpose(0, 2, 1), out=ctx.buffer("du", u.shape))
+        ctx.add_grad(self.weight, winograd.filters_back(du, ctx))
+        if not ctx.needs_dx:
+            return None
+        (top, bottom), (left, right) = self.window.pads(h, w)
+        dv = ctx.buffer("dx", (c, top + h + bottom, left + w + right, n))
+        winograd.tiles_back(np.matmul(u, d, out=made), dv, p, q, ctx)
+        return batch_first(dv[:, top : top + h, left : left + w])
 
     def _add_weight_grad(self, columns: Array, d: Array, ctx: Context) -> None:
         """dW += columns dᵀ;  columns (C·K·K, M)   d (O, M)"""
@@ -116,6 +150,11 @@ class Conv2D(Layer):
     def __repr__(self) -> str:
         c, k, m, o = self.weight.value.shape
         return f"{type(self).__name__}({c}, {o}, {k if k == m else (k, m)})"
+
+
+def _tiled(y: Array, p: int, q: int, n: int) -> Array:
+    """(O, P·Q·N) → (2, 2, O, P / 2, Q / 2, N), a view: the outputs by their place in squares of 2×2"""
+    return y.reshape(-1, p // 2, 2, q // 2, 2, n).transpose(2, 4, 0, 1, 3, 5)
 
 
 @lru_cache

@@ -29,13 +29,12 @@ class ConvMaxPool1D(Conv1D):
         y.fill(0)
         for some, count in self._blocks(v, counts):
             windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
-            made = ctx.buffer("made", (outputs, len(windows)))  # a maximum runs along t
-            np.dot(self._matrix().T, windows.T, out=made)
-            steps = made.reshape(outputs, -1, count)
-            for i, own in enumerate(counts[some].tolist()):
-                steps[:, i, own:] = -np.inf
-            winners[some] = np.argmax(steps, axis=2).T
-            y[some] = np.maximum.reduce(steps, axis=2).T
+            made = np.dot(windows, self._matrix(), out=ctx.buffer("made", (len(windows), outputs)))
+            steps = made.reshape(-1, count, outputs)
+            for line, own in zip(steps, counts[some].tolist(), strict=True):
+                line[own:] = -np.inf
+            np.argmax(steps, axis=1, out=winners[some])
+            np.maximum.reduce(steps, axis=1, out=y[some])
         if self.bias is not None:
             y += self.bias.value
         y[counts == 0] = 0
@@ -60,15 +59,18 @@ class ConvMaxPool1D(Conv1D):
             d.fill(0)
             d[which, each] = dy[some] * (counts[some, None] > 0)  # of none where there is no window
             windows = ctx.buffer("windows", (len(at), kernel, inputs))
+            piece = ctx.buffer("piece", (len(at), inputs))
             for j in range(kernel):
-                windows[:, j] = flat[at + j]
+                windows[:, j] = np.take(flat, at + j, 0, out=piece, mode="clip")
             rows = windows.reshape(len(at), -1)
             dw += np.dot(rows.T, d, out=part)
             if dx is not None:
                 np.dot(d, self._matrix().T, out=rows)
                 flat.fill(0)
                 for j in range(kernel):
-                    flat[at + j] += windows[:, j]
+                    np.take(flat, at + j, 0, out=piece, mode="clip")
+                    piece += windows[:, j]
+                    flat[at + j] = piece
                 self._put_back(lines, lengths[some], dx[some])
         ctx.add_grad(self.weight, dw.reshape(self.weight.value.shape))
         if self.bias is not None:

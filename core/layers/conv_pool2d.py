@@ -42,24 +42,35 @@ class ConvPool2D(Conv2D):
         p, q = (count // 2 for count in self.window.outputs(h, w))
         if min(p, q) < 1:
             raise ValueError(f"ConvPool2D needs room for a 2×2 square after its kernel, but x has shape {x.shape}")
-        columns = self._phased_columns(padded(x, self.window.pads(h, w), ctx), p, q, ctx)
+        v = padded(x, self.window.pads(h, w), ctx)
         o, m = self._matrix().shape[1], p * q * n
-        four = np.dot(self._matrix().T, columns, out=ctx.buffer("four", (o, 4 * m))).reshape(o, 4, m)
-        top = np.maximum(four[:, 0], four[:, 1], out=ctx.buffer("top", (o, m)))
-        low = np.maximum(four[:, 2], four[:, 3], out=ctx.buffer("low", (o, m)))
+        if self._in_tiles(n, 2 * p, 2 * q):
+            four = self._four(v, p, q, x.shape, ctx).reshape(4, o, m)
+        else:
+            columns = self._phased_columns(v, p, q, ctx)
+            ctx.save(columns, x.shape)
+            four = np.dot(self._matrix().T, columns, out=ctx.buffer("four", (o, 4 * m)))
+            four = four.reshape(o, 4, m).swapaxes(0, 1)
+        top = np.maximum(four[0], four[1], out=ctx.buffer("top", (o, m)))
+        low = np.maximum(four[2], four[3], out=ctx.buffer("low", (o, m)))
         y = np.maximum(top, low, out=ctx.buffer("y", (o, m)))
         if self.bias is not None:
             np.add(y, self.bias.value[:, None], out=y)
-        ctx.save(columns, four, top, low, x.shape)
+        ctx.save(*ctx.saved, four, top, low)
         return batch_first(y.reshape(o, p, q, n))
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
-        columns, four, top, low, shape = ctx.saved
+        *saved, four, top, low = ctx.saved
         n, o, p, q = dy.shape
         d = batch_last(dy, ctx, "dy").reshape(o, -1)
         if self.bias is not None:
             ctx.add_grad(self.bias, np.add.reduce(d, axis=1, out=ctx.buffer("db", (o,))))
-        dfour = self._unpool(d, four, top, low, ctx)
+        dfour = self._unpool(d, four, top, low, ctx)  # (4, O, M)
+        if self._in_tiles(n, 2 * p, 2 * q):
+            ctx.saved = tuple(saved)
+            return self._four_back(dfour.reshape(2, 2, o, -1), p, q, ctx)
+        columns, shape = saved
+        dfour = dfour.swapaxes(0, 1)
         self._add_weight_grad(columns, dfour.reshape(o, -1), ctx)
         if not ctx.needs_dx:
             return None
@@ -82,13 +93,15 @@ class ConvPool2D(Conv2D):
         return columns
 
     def _unpool(self, d: Array, four: Array, top: Array, low: Array, ctx: Context) -> Array:
-        """d (O, M) → (O, 4, M): all to the winner. A product and a difference per pair leave exactly one."""
+        """d (O, M) → (4, O, M): all to the winner. A product and a difference per pair leave exactly one."""
         dtop, dlow, won = ctx.buffer("dtop", d.shape), ctx.buffer("dlow", d.shape), ctx.buffer("won", d.shape, bool)
-        dfour = ctx.buffer("dfour", four.shape)
-        np.multiply(d, np.greater_equal(top, low, out=won), out=dtop)
-        np.subtract(d, dtop, out=dlow)
-        for half, first in ((dtop, 0), (dlow, 2)):
-            np.greater_equal(four[:, first], four[:, first + 1], out=won)
-            np.multiply(half, won, out=dfour[:, first])
-            np.subtract(half, dfour[:, first], out=dfour[:, first + 1])
+        dfour = ctx.like("dfour", four)
+        for whole, (a, b), (da, db) in (
+            (d, (top, low), (dtop, dlow)),
+            (dtop, four[:2], dfour[:2]),
+            (dlow, four[2:], dfour[2:]),
+        ):
+            np.copyto(da, np.greater_equal(a, b, out=won))
+            np.multiply(da, whole, out=da)
+            np.subtract(whole, da, out=db)
         return dfour

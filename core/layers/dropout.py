@@ -7,7 +7,7 @@ import numpy as np
 from core.context import Array, Context
 from core.layer import Layer
 
-_BLOCK = 1 << 16  # bytes drawn at a time
+_BLOCK = 1 << 13  # words of eight bytes drawn at a time
 
 
 class Dropout(Layer):
@@ -31,9 +31,10 @@ class Dropout(Layer):
             return x
         kept = max(1, round(256 * (1 - self.p)))  # of 256
         keep = ctx.buffer("keep", (x.size,), bool)
-        for start in range(0, x.size, _BLOCK):
-            part = keep[start : start + _BLOCK]
-            np.less(np.frombuffer(ctx.rng.bytes(part.size), np.uint8), kept, out=part)
+        for start in range(0, x.size, 8 * _BLOCK):
+            part = keep[start : start + 8 * _BLOCK]
+            words = ctx.rng.integers(0, 1 << 64, -(-part.size // 8), np.uint64)  # a tenth of the time of `bytes`
+            np.less(words.view(np.uint8)[: part.size], kept, out=part)
         mask = ctx.like("mask", x)
         np.multiply(keep, mask.dtype.type(256 / kept), out=mask.ravel("K"))  # in memory order, a view
         ctx.save(mask)

@@ -44,7 +44,7 @@ class EnsembleDense(Layer):
         members, inputs = self.r.value.shape
         if x.shape[1:] not in ((inputs,), (members, inputs)):
             raise ValueError(f"EnsembleDense takes (N, {inputs}) or (N, {members}, {inputs}), not {x.shape}")
-        if x.ndim == 2 and not ctx.train:
+        if x.ndim == 2 and not ctx.keeps:
             return self._all_alike(x, ctx)
         each = x[:, None] if x.ndim == 2 else x  # (N, 1 or K, I)
         z = np.multiply(each, self.r.value, out=ctx.buffer("z", (len(x), members, inputs)))

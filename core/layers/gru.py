@@ -10,7 +10,7 @@ import numpy as np
 from core.context import Array, Context
 from core.initializers import zeros
 from core.layer import Parameter
-from core.layers.recurrent import Gates, Recurrent
+from core.layers.recurrent import HALVES, Gates, Recurrent
 
 
 class GRU(Recurrent):
@@ -41,19 +41,22 @@ class GRU(Recurrent):
         q = ctx.buffer("q", (z.shape[0], units, n))
         product, share = ctx.buffer("product", (3 * units, n)), ctx.buffer("share", (units, n))
         bias = self.recurrent_bias.value[:, None]
-        for t in range(first, last):
-            fresh, sigmoids, reset, update = z[t, :units], z[t, units:], z[t, units : 2 * units], z[t, 2 * units :]
-            np.dot(u, h[t], out=product)
-            sigmoids += product[: 2 * units]
+        half, both = HALVES[z.dtype], 2 * units
+        now = slice(first, last)
+        gates = z[now, :units], z[now, units:], z[now, units:both], z[now, both:]
+        each = *gates, q[now], h[now], h[first + 1 : last + 1]
+        for fresh, sigmoids, reset, update, asked, h0, h1 in zip(*each, strict=True):  # a step, as views
+            np.dot(u, h0, out=product)
+            np.add(sigmoids, product[:both], out=sigmoids)
             np.tanh(sigmoids, out=sigmoids)
-            sigmoids *= 0.5
-            sigmoids += 0.5
-            np.add(product[2 * units :], bias, out=q[t])
-            fresh += np.multiply(reset, q[t], out=share)
+            np.multiply(sigmoids, half, out=sigmoids)
+            np.add(sigmoids, half, out=sigmoids)
+            np.add(product[both:], bias, out=asked)
+            np.add(fresh, np.multiply(reset, asked, out=share), out=fresh)
             np.tanh(fresh, out=fresh)
-            np.subtract(h[t], fresh, out=share)
-            share *= update
-            np.add(share, fresh, out=h[t + 1])
+            np.subtract(h0, fresh, out=share)
+            np.multiply(share, update, out=share)
+            np.add(share, fresh, out=h1)
 
     def _retrace(
         self,
@@ -64,13 +67,14 @@ class GRU(Recurrent):
         states: list[Array],
         carried: list[Array],
         arrive: Callable[[int], None],
+        d: Array,
         ctx: Context,
-    ) -> Array:
+    ) -> None:
         units, n = self.units, z.shape[2]
         gates = z[first:last].reshape(-1, 3, units, n)
         fresh, reset, update = (gates[:, k] for k in range(3))
         q = ctx.buffer("q", (z.shape[0], units, n))[first:last]
-        d = ctx.buffer("d", (last - first, 4, units, n))  # at first what multiplies dh', for n, r, z and q
+        # d is at first what multiplies dh', for n, r, z and q
         np.multiply(gates, gates, out=d[:, :3])
         np.subtract(1, d[:, 0], out=d[:, 0])
         np.subtract(gates[:, 1:], d[:, 1:3], out=d[:, 1:3])
@@ -89,7 +93,6 @@ class GRU(Recurrent):
             np.dot(u.T, d[k, 1:].reshape(-1, n), out=share)
             dh *= update[k]
             dh += share
-        return d.reshape(-1, 4 * units, n)
 
     def _recurrent_bias(self) -> Parameter:
         return self.recurrent_bias

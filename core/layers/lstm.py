@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from core.context import Array, Context
-from core.layers.recurrent import Gates, Recurrent
+from core.layers.recurrent import HALVES, Gates, Recurrent
 
 
 class LSTM(Recurrent):
@@ -39,17 +39,18 @@ class LSTM(Recurrent):
         units, n = self.units, z.shape[2]
         tanh = ctx.buffer("tanh", (z.shape[0], units, n))
         product, fresh = ctx.buffer("product", (4 * units, n)), ctx.buffer("fresh", (units, n))
-        for t in range(first, last):
-            gates, memory = z[t], c[t + 1]
-            gates += np.dot(u, h[t], out=product)
-            np.tanh(gates, out=gates)
-            sigmoids = gates[units:]
-            sigmoids *= 0.5
-            sigmoids += 0.5
-            g, i, f, o = gates.reshape(4, units, n)
-            np.multiply(f, c[t], out=memory)
-            memory += np.multiply(i, g, out=fresh)
-            np.multiply(o, np.tanh(memory, out=tanh[t]), out=h[t + 1])
+        half = HALVES[z.dtype]
+        now, after = slice(first, last), slice(first + 1, last + 1)
+        gates = z[now].reshape(-1, 4, units, n)
+        each = z[now], z[now, units:], *(gates[:, k] for k in range(4)), h[now], h[after], c[now], c[after], tanh[now]
+        for every, sigmoids, g, i, f, o, h0, h1, c0, c1, squashed in zip(*each, strict=True):  # a step, as views
+            np.add(every, np.dot(u, h0, out=product), out=every)
+            np.tanh(every, out=every)
+            np.multiply(sigmoids, half, out=sigmoids)
+            np.add(sigmoids, half, out=sigmoids)
+            np.multiply(f, c0, out=c1)
+            np.add(c1, np.multiply(i, g, out=fresh), out=c1)
+            np.multiply(o, np.tanh(c1, out=squashed), out=h1)
 
     def _retrace(
         self,
@@ -60,14 +61,15 @@ class LSTM(Recurrent):
         states: list[Array],
         carried: list[Array],
         arrive: Callable[[int], None],
+        d: Array,
         ctx: Context,
-    ) -> Array:
+    ) -> None:
         units, n = self.units, z.shape[2]
         shape = last - first, units, n
         gates = z[first:last].reshape(-1, 4, units, n)
         g, i, f, o = (gates[:, k] for k in range(4))
         tanh = ctx.buffer("tanh", (z.shape[0], units, n))[first:last]
-        d = ctx.buffer("d", (last - first, 4, units, n))  # at first what multiplies dc' and dh'
+        # d is at first what multiplies dc' and dh'
         np.multiply(gates, gates, out=d)
         np.subtract(1, d[:, 0], out=d[:, 0])
         np.subtract(gates[:, 1:], d[:, 1:], out=d[:, 1:])
@@ -89,4 +91,3 @@ class LSTM(Recurrent):
             d[k, 3] *= dh
             np.dot(u.T, d[k].reshape(-1, n), out=dh)
             dc *= f[k]
-        return d.reshape(-1, 4 * units, n)

@@ -67,7 +67,8 @@ class MaxPool2D(Layer):
         left = d  # what has found no winner yet
         sources, targets = self._slices(v, axis, d.shape[axis]), self._slices(dv, axis, d.shape[axis])
         for source, target in zip(sources[:-1], targets[:-1], strict=True):
-            np.multiply(left, np.greater_equal(source, y, out=won), out=share)
+            np.copyto(share, np.greater_equal(source, y, out=won))
+            np.multiply(share, left, out=share)
             left = np.subtract(left, share, out=ctx.buffer("left" + name, d.shape))
             if tiles:
                 np.copyto(target, share)

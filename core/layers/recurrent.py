@@ -2,7 +2,8 @@
 
 Inside, memory is time-major and batch-last: at step t a state is a contiguous block (H, N) and all gates are one
 block (G, N), so that a step is one product and a few operations on contiguous memory. Steps are taken in chunks
-that stay in the cache: the inputs' product before the chunk's scan, the gradients of weights and inputs after it.
+that stay in the cache: the inputs' product before the chunk's scan, the gradients of weights and inputs after it. Where
+a second thread is at hand, the two share these products, chunk by chunk in turn, before or after the whole scan.
 
 No mask is needed. Going forward, what stands behind an end comes after all that counts; going back, nothing arrives
 from there, so its gradients are zero.
@@ -10,7 +11,8 @@ from there, so its gradients are zero.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -23,7 +25,9 @@ from core.padded import Padded
 from core.parallel import even_cuts
 
 Gates = tuple[tuple[int, float], ...]
+HALVES = {dtype: np.array(0.5, dtype) for dtype in (np.dtype(np.float32), np.dtype(np.float64))}  # 0-d: cheapest
 _CHUNK = 1 << 17  # numbers in the gates of a chunk
+_HANDS = 2  # that add up the gradients of weights, whether or not each has a thread: so the bits are the same
 
 
 class Recurrent(Layer):
@@ -87,9 +91,21 @@ class Recurrent(Layer):
             state[0] = 0 if initial is None else self._checked(initial[i], n).T
         z = ctx.buffer("z", (steps, len(w), n))
         across = v.transpose(1, 2, 0)  # (T, E, N)
-        for first, last in self._chunks(steps, n):
-            part = np.matmul(w, across[first:last], out=z[first:last])
+
+        def read(first: int, last: int) -> None:
+            part = z[first:last]
+            if n == 1:  # one product of matrices, not one with a vector for every step
+                np.dot(v[0, first:last], w.T, out=part[:, :, 0])
+            else:
+                np.matmul(w, across[first:last], out=part)
             part += bias
+
+        chunks = self._chunks(steps, n)
+        if shared := _shared(ctx):
+            ctx.side_by_side([partial(read, *chunk) for chunk in chunks])
+        for first, last in chunks:
+            if not shared:
+                read(first, last)
             self._scan(first, last, z, u, states, ctx)
         ctx.save(v, lengths, states, z, w, u)
         y = states[0][1:].transpose(2, 0, 1)
@@ -109,17 +125,35 @@ class Recurrent(Layer):
         for carry in carried:
             carry.fill(0)
         arrive = self._arrivals(dy, dfinal, lengths, carried, ctx)
-        sums = _Sums(self, w, u, ctx)
         dx = ctx.like("dx", v) if ctx.needs_dx else None
-        for first, last in reversed(self._chunks(steps, n)):
-            d = self._retrace(first, last, z, u, states, carried, arrive, ctx)
-            sums.add(d, v[:, first:last], states[0][first:last])
+        sums = [_Sums(self, w, u, ctx[hand]) for hand in range(_HANDS)]
+        chunks, shared = self._chunks(steps, n), _shared(ctx)
+        height = steps if shared else max((last - first for first, last in chunks), default=0)
+        held = ctx.buffer("d", (height, self.blocks, self.units, n))
+
+        def part(first: int, last: int) -> Array:
+            return held[first:last] if shared else held[: last - first]
+
+        def learn(hand: int, first: int, last: int) -> None:
+            d = part(first, last).reshape(last - first, -1, n)
+            sums[hand].add(d, v[:, first:last], states[0][first:last])
             if dx is not None:
                 np.matmul(d[:, : len(w)].transpose(0, 2, 1), w, out=dx.transpose(1, 0, 2)[first:last])
+
+        def learn_all(hand: int) -> None:
+            for first, last in chunks[::-1][hand::_HANDS]:
+                learn(hand, first, last)
+
+        for i, (first, last) in enumerate(reversed(chunks)):
+            self._retrace(first, last, z, u, states, carried, arrive, part(first, last), ctx)
+            if not shared:
+                learn(i % _HANDS, first, last)
+        if shared:
+            ctx.side_by_side([partial(learn_all, hand) for hand in range(_HANDS)])
         if dx is not None:
             dx[:, steps:] = 0
         arrive(-1)
-        sums.hand_over()
+        sums[0].hand_over(sums[1:], ctx)
         return dx, tuple(carry.T for carry in carried)
 
     def flops(self, x: Shape, y: Shape) -> int:
@@ -143,9 +177,10 @@ class Recurrent(Layer):
         states: list[Array],
         carried: list[Array],
         arrive: Callable[[int], None],
+        d: Array,
         ctx: Context,
-    ) -> Array:
-        """Walk back: d (last − first, rows, N), whose first rows are dz and whose last ones are those of U h.
+    ) -> None:
+        """Walk back and fill d (last − first, blocks, H, N): its first blocks are dz, its last ones those of U h.
 
         `arrive(t)` adds to `carried`, the gradients of the states, what comes from outside after step t.
         """
@@ -209,6 +244,11 @@ class Recurrent(Layer):
         return arrive
 
 
+def _shared(ctx: Context) -> bool:
+    """Whether there is a second thread to share the products with."""
+    return ctx.crew is not None and ctx.crew.threads > 1
+
+
 class _Sums:
     """The gradients of a recurrent layer's weights, added up over chunks of steps."""
 
@@ -232,18 +272,22 @@ class _Sums:
         self.du += np.dot(flat[g - len(self.du) :], before.T, out=ctx.buffer("du part", self.du.shape))
         self.db += np.dot(flat, ctx.ones(c * n), out=ctx.buffer("db part", self.db.shape))
 
-    def hand_over(self) -> None:
-        """Give the sums to the context, with the gates in the order of the parameters."""
+    def hand_over(self, others: Sequence[_Sums], ctx: Context) -> None:
+        """Give the sums, and those of others, to a context, with the gates in the order of the parameters."""
+        for other in others:
+            self.dw += other.dw
+            self.du += other.du
+            self.db += other.db
         layer, h = self.layer, self.layer.units
         for parameter, total, gates in (
             (layer.weight, self.dw, layer.gates),
             (layer.recurrent, self.du, layer.recurrent_gates),
             (layer.bias, self.db[: len(self.dw), None], layer.gates),
         ):
-            grad = self.ctx.buffer(f"grad {total.shape[1]}", (total.shape[1], len(total)))
+            grad = ctx.buffer(f"grad {total.shape[1]}", (total.shape[1], len(total)))
             for i, (gate, factor) in enumerate(gates):
                 np.multiply(total[i * h : i * h + h].T, factor, out=grad[:, gate * h : gate * h + h])
-            self.ctx.add_grad(parameter, grad.reshape(parameter.value.shape))
+            ctx.add_grad(parameter, grad.reshape(parameter.value.shape))
         bias = layer._recurrent_bias()
         if bias is not None:
-            self.ctx.add_grad(bias, self.db[-h:])
+            ctx.add_grad(bias, self.db[-h:])
