@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter
 from typing import IO, Any
@@ -79,8 +81,10 @@ def child(contender: str, job: str, folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to standard error
     work, batch = parts(job)
-    for name in {"torch": ["torch"], "compile": ["torch"], "jax": ["jax"]}.get(contender.split()[0], []):
-        __import__(name)
+    if contender != "ours":
+        import rivals
+
+        rivals.load(contender)
     work.data()
     imported = resident()
     steps = steps_of(contender, job, folder)
@@ -207,10 +211,8 @@ def machine() -> Row:
 
     versions = {"python": sys.version.split()[0], "numpy": np.__version__}
     for name in ("torch", "jax", "onnxruntime"):
-        try:
-            versions[name] = __import__(name).__version__
-        except ImportError:
-            continue
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
     blas: Row = next((pool for pool in threadpool_info() if pool["user_api"] == "blas"), {})
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return {

@@ -32,6 +32,16 @@ def agree(what: str, theirs: Any, ours: np.ndarray) -> None:
         raise ValueError(f"{what} {theirs.shape} differs by {apart:.2g} of its length from ours {ours.shape}")
 
 
+def load(contender: str) -> None:
+    """Import what a contender needs, so that its memory can be told from that of its work."""
+    if contender == "jax":
+        import jax  # noqa: F401
+    else:
+        import torch  # noqa: F401
+    if contender == "onnxruntime":
+        import onnxruntime  # noqa: F401
+
+
 # --- PyTorch --------------------------------------------------------------------------------------------------------
 
 
