@@ -69,7 +69,7 @@ def saliency(model: Sequential, x: Array, k: int) -> Array:
 
     Raises ValueError where the model has no output k.
     """
-    ctx = _Remembering(dtype=dtype_of(model))
+    ctx = Context(dtype=dtype_of(model), keeps=True)
     z = model.forward(x, ctx)
     if not 0 <= k < z.shape[1]:
         raise ValueError(f"the model has outputs 0 to {z.shape[1] - 1}, not {k}")
@@ -78,15 +78,3 @@ def saliency(model: Sequential, x: Array, k: int) -> Array:
     dx = model.backward(dz, ctx)
     assert dx is not None  # needs_dx is true
     return dx.copy()
-
-
-class _Remembering(Context):
-    """A context of serving, in which `backward` may follow all the same."""
-
-    def save(self, *arrays: object) -> None:
-        self.saved = arrays
-
-    def inner(self, count: int) -> list[Context]:
-        while len(self._inner) < count:
-            self._inner.append(_Remembering(dtype=self.dtype))
-        return self._inner

@@ -13,21 +13,23 @@ from typing import Any
 import numpy as np
 import streamlit as st
 
+from apps.credit.applicant import answer
 from apps.errors import InputError
+from apps.markdown import literal
 from apps.mnist.image import encode
 from apps.mnist.pad import A_THREE, draw
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, address, percent, shades
-from apps.serving import results, served
-from apps.task import Task
+from apps.sentiment.task import SENTIMENT
+from apps.sentiment.typed import EXAMPLES
+from apps.serving import made_up_applicants, results, served, served_credit, shipped_credit
 from core import CheckpointError
 
 
 @dataclass(frozen=True)
 class TaskPage:
-    """task, and its page: file, title, icon, address, one line on its card, and a live example there"""
+    """The page of a task: file, title, icon, address, one line on its card, and a live example there"""
 
-    task: Task
     file: str
     title: str
     icon: str
@@ -43,21 +45,56 @@ def digits_example() -> None:
     assert picture is not None  # there is ink
     answer = served(MNIST.name, MNIST.served)(picture)
     row = st.container(horizontal=True, vertical_alignment="center", gap="medium")
-    row.image(address(shades(encode(picture)[0], palette), 140), width=140, alt="A drawn 3")
-    words = row.container(width=200)
+    row.image(address(shades(encode(picture)[0], palette), 110), width=110, alt="A drawn 3")
+    words = row.container(width=120)
     words.metric("The network reads", answer["label"])
     words.caption(f"{percent(max(answer['probabilities'].values()))} sure")
 
 
+def sentiment_example() -> None:
+    """A sentence, read by the default network."""
+    sentence = next(iter(EXAMPLES.values()))
+    answer = served(SENTIMENT.name, SENTIMENT.served)(sentence)
+    st.markdown(f"*“{sentence}”*")
+    st.metric("The network feels", "uncertain" if answer["uncertain"] else answer["label"])
+    st.caption(f"{percent(max(answer['probabilities'].values()))} sure")
+
+
+def credit_example() -> None:
+    """A made-up applicant, scored by the default model."""
+    names = shipped_credit()
+    if not names:
+        raise InputError("No credit model comes with trained weights: train one.")
+    told = answer(served_credit(names[0]), made_up_applicants(names[0])["Refused"])
+    st.metric("The decision", "refused" if told.refused else "accepted")
+    st.caption(f"{percent(told.pd)} probability of default, {told.points:.0f} points. First of the reasons:")
+    st.markdown(f"*{literal(told.reasons[0])}*")
+
+
 TASK_PAGES = (
     TaskPage(
-        MNIST,
         "mnist/page.py",
         "Digits",
         ":material/draw:",
         "digits",
         "Draw a digit; a network reads it while you draw, and shows what every layer saw.",
         digits_example,
+    ),
+    TaskPage(
+        "sentiment/page.py",
+        "Sentiment",
+        ":material/rate_review:",
+        "sentiment",
+        "Type a review; a network feels it word by word, and shows what each word did.",
+        sentiment_example,
+    ),
+    TaskPage(
+        "credit/page.py",
+        "Credit",
+        ":material/account_balance:",
+        "credit",
+        "Move what is known of an applicant; the decision moves, with its reasons and what would turn it.",
+        credit_example,
     ),
 )
 
@@ -77,7 +114,7 @@ def home() -> None:
         " Try them, look inside, and train them yourself: all of it runs on this machine, with this project's own code."
     )
     for column, page in zip(st.columns(max(2, len(TASK_PAGES)), gap="medium"), TASK_PAGES, strict=False):
-        with column.container(border=True):
+        with column.container(border=True, height="stretch"):
             st.subheader(page.title)
             st.markdown(page.line)
             try:
@@ -121,6 +158,7 @@ def main() -> None:
     pages = [
         st.Page(home, title="Home", icon=":material/home:", default=True),
         *tasks,
+        st.Page("inside/page.py", title="Inside", icon=":material/account_tree:", url_path="inside"),
         st.Page("train/page.py", title="Train", icon=":material/model_training:", url_path="train"),
         st.Page("lessons/page.py", title="Lessons", icon=":material/school:", url_path="lessons"),
         st.Page("gallery/page.py", title="Models", icon=":material/view_list:", url_path="models"),

@@ -5,6 +5,7 @@ the training process need nothing else in common:
 
 order.json    what is to be trained, and how; when it was asked for
 status.json   state and sentence, written by the trainer
+data.csv      a table that the visitor brought; removed when the training has ended
 live.jsonl    a line for every few updates: step, loss, accuracy
 doctor.json   the findings on each layer, after the last epoch
 run/          the run, as `apps.run` keeps it
@@ -39,6 +40,7 @@ KEPT = 24 * 3600.0  # seconds from the order, after which a job is removed
 MOST_JOBS = 50  # that wait or are kept
 NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 ENDED = ("finished", "failed")
+CSV = "csv"  # the data of an order whose table the visitor brought
 
 
 def folder() -> Path:
@@ -50,10 +52,12 @@ def folder() -> Path:
 class Order:
     """What a visitor wants trained.
 
+    data       as --data of the scripts; CSV: the table that the visitor brought
     title      what the run is called on the charts
     recipe     {field of apps.task.Recipe: value} that differ from the model's own recipe
     arguments  {argument of the architecture: value} likewise
     examples   how many training examples are used; 0: all
+    columns    {what for: name of a column} of the visitor's table: text and label, or target
     asked      when, in seconds since 1970
     """
 
@@ -65,6 +69,7 @@ class Order:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     arguments: Mapping[str, Any] = field(default_factory=dict)
     examples: int = 0
+    columns: Mapping[str, str] = field(default_factory=dict)
     asked: float = 0.0
 
 
@@ -82,6 +87,11 @@ class Job:
     @property
     def run(self) -> Run:
         return Run(self.place / "run")
+
+    @property
+    def table(self) -> Path:
+        """The visitor's table, as long as it is needed."""
+        return self.place / "data.csv"
 
     @property
     def order(self) -> Order:
@@ -143,8 +153,8 @@ def _read(path: Path) -> dict[str, Any] | None:
 # --- what a page does -----------------------------------------------------------------------------------------------
 
 
-def submit(order: Order) -> Job:
-    """Queue a training, and see that a trainer is there.
+def submit(order: Order, table: bytes = b"") -> Job:
+    """Queue a training, and see that a trainer is there. table: the CSV file to learn from, where the visitor has one.
 
     Raises InputError where too many are kept.
     """
@@ -153,10 +163,13 @@ def submit(order: Order) -> Job:
         raise InputError("Too many trainings are kept on this machine: come back when some have expired.")
     place = folder() / secrets.token_urlsafe(16)
     place.mkdir(parents=True)
+    job = Job(place)
+    if table:
+        write_atomically(job.table, table)
     content = asdict(order) | {"asked": time()}
     write_atomically(place / "order.json", json.dumps(content).encode())
     ensure_trainer()
-    return Job(place)
+    return job
 
 
 def find(name: str) -> Job:

@@ -88,6 +88,32 @@ def of_activations(output: Array, palette: Palette, most: int = 16, across: int 
     return (signed if np.nanmin(picture) < 0 else shades)(picture / largest, palette)
 
 
+def of_weights(array: Array, palette: Palette) -> Array:
+    """A parameter of any shape → RGBA: kernels (C, K, K, O) side by side, all else as a matrix
+
+    Of a large matrix, each square is the strongest of some neighbours.
+    """
+    if array.ndim == 4:
+        kernels = array.transpose(0, 3, 1, 2).reshape(-1, *array.shape[1:3])
+        return of_activations(kernels, palette, most=64, across=16)
+    matrix = array.reshape(1, -1) if array.ndim < 2 else array.reshape(-1, array.shape[-1])
+    if matrix.shape[1] == 1 or len(matrix) == 1:
+        return of_activations(matrix.reshape(-1), palette)
+    matrix = pooled(matrix, 64, 128)
+    return signed(matrix / (float(np.abs(matrix).max()) or 1.0), palette)
+
+
+def pooled(matrix: Array, rows: int, columns: int) -> Array:
+    """(I, O) → at most (rows, columns): of each block of neighbours, the one of the largest magnitude"""
+    height, width = -(-len(matrix) // rows), -(-matrix.shape[1] // columns)
+    padded = np.pad(matrix, ((0, -len(matrix) % height), (0, -matrix.shape[1] % width)))
+    tiles = padded.reshape(len(padded) // height, height, -1, width).transpose(0, 2, 1, 3)
+    blocks = tiles.reshape(*tiles.shape[:2], -1)
+    at = np.abs(blocks).argmax(axis=2)[..., None]
+    strongest_of: Array = np.take_along_axis(blocks, at, axis=2)[..., 0]
+    return strongest_of
+
+
 def mosaic(maps: Array, across: int, gap: int = 1) -> Array:
     """(C, H, W) → one array, `across` maps a row; NaN between them"""
     c, h, w = maps.shape

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.eight_bit import unpack
 from apps.errors import InputError
 from core import Array, CheckpointError, Sequential, State, load_arrays, save_arrays, write_atomically
 from core.checkpoint import FORMAT, put_weights
@@ -172,6 +173,7 @@ def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
     if facts["task"] != task:
         raise CheckpointError(f"{path}: this is a model for {facts['task']}, not for {task}")
     arrays, _ = load_arrays(stem.with_suffix(".safetensors"), most=MOST_WEIGHTS)
+    arrays = unpack(stem.with_suffix(".safetensors"), arrays)
     numbers = sum(array.size for array in arrays.values())
     try:
         model = build(facts["model"], facts["arguments"], rng=np.random.default_rng(0), most=numbers)

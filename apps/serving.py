@@ -6,13 +6,19 @@ import csv
 from collections.abc import Mapping
 from functools import lru_cache
 
+from apps.credit.entries import DEFAULT, MODELS
+from apps.credit.made_up import examples
+from apps.credit.model import CreditModel, load_credit
 from apps.errors import InputError
+from apps.jobs import find
 from apps.predictor import Predictor, open_predictor
 from apps.run import Run
 from apps.task import Task
 from apps.tasks import TASKS
-from core import CheckpointError
+from core import Array, CheckpointError
 from models import CARDS, RESULTS, WEIGHTS
+
+OWN = "run:"  # begins the name of a network that the visitor trained
 
 
 def shipped(task: Task) -> tuple[str, ...]:
@@ -38,6 +44,44 @@ def own(task: str, run: Run) -> Predictor:
 @lru_cache(maxsize=8)
 def _own(task: str, run: Run, written: int) -> Predictor:
     return open_predictor(TASKS[task], run=run.folder)
+
+
+def own_models(task: Task, run: str | None) -> tuple[str, ...]:
+    """The model of the training with this id, where it is one for the task and has left one.
+
+    Raises InputError where there is no such training.
+    """
+    job = find(run) if run else None
+    fits = job is not None and job.order.task == task.name and (job.run.folder / "model.json").is_file()
+    return (f"{OWN}{run}",) if fits else ()
+
+
+def predictor_of(task: Task, name: str) -> Predictor:
+    """A shipped model, or one of `own_models`. Raises InputError, CheckpointError."""
+    return own(task.name, find(name.removeprefix(OWN)).run) if name.startswith(OWN) else served(task.name, name)
+
+
+def called(name: str) -> str:
+    """A shipped model's name, or what a training of the visitor's is called."""
+    return f"your training ({find(name.removeprefix(OWN)).order.title})" if name.startswith(OWN) else name
+
+
+def shipped_credit() -> tuple[str, ...]:
+    """The credit models that come with weights, the default first."""
+    names = [name for name in MODELS if (WEIGHTS / f"credit_{name}.json").is_file()]
+    return tuple(sorted(names, key=lambda name: name != DEFAULT))
+
+
+@lru_cache(maxsize=8)
+def served_credit(name: str) -> CreditModel:
+    """A shipped credit model. Raises CheckpointError as `load_credit`."""
+    return load_credit(WEIGHTS / f"credit_{name}")
+
+
+@lru_cache(maxsize=8)
+def made_up_applicants(name: str) -> Mapping[str, Array]:
+    """{what they are like: an applicant (F,)} to try a shipped credit model on"""
+    return examples(served_credit(name))
 
 
 def results() -> list[dict[str, str]]:

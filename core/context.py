@@ -24,7 +24,8 @@ _ONES, _MULTIPLES = object(), object()  # names that no layer can take
 class Context:
     """What one call site of one layer keeps; owned by whoever runs the pass, the same at every step.
 
-    train     whether the pass will be followed by `backward`, and dropout and the like are on
+    train     whether the pass is one of training: dropout and the like are on
+    keeps     whether `backward` may follow, so that what it needs is kept; as `train` where nothing else is said
     grads     where parameter gradients go (None when serving)
     rng       the stream of the pass, made when first asked for and drawn from in the order of the pass
     dtype     the floating type of the model's parameters, and of every buffer
@@ -34,7 +35,7 @@ class Context:
     ctx[i]    the context of the i-th inner call; `inner(n)` gives the first n as a list
     """
 
-    __slots__ = ("_held", "_inner", "_stream", "crew", "dtype", "grads", "needs_dx", "saved", "train")
+    __slots__ = ("_held", "_inner", "_stream", "crew", "dtype", "grads", "keeps", "needs_dx", "saved", "train")
 
     def __init__(
         self,
@@ -42,8 +43,10 @@ class Context:
         grads: Gradients | None = None,
         stream: Callable[[], np.random.Generator] | None = None,
         dtype: npt.DTypeLike = np.float32,
+        keeps: bool | None = None,
     ) -> None:
         self.train = train
+        self.keeps = train if keeps is None else keeps
         self.grads = grads
         self.dtype = np.dtype(dtype)
         self.needs_dx = True
@@ -59,7 +62,7 @@ class Context:
     def inner(self, count: int) -> list[Context]:
         """The contexts of the first `count` inner calls, at least."""
         while len(self._inner) < count:
-            context = Context(self.train, self.grads, self._stream, self.dtype)
+            context = Context(self.train, self.grads, self._stream, self.dtype, self.keeps)
             context.crew = self.crew
             self._inner.append(context)
         return self._inner
@@ -79,8 +82,8 @@ class Context:
             job()
 
     def save(self, *arrays: Any) -> None:
-        """Keep arrays for `backward`; nothing is kept when serving."""
-        if self.train:
+        """Keep arrays for `backward`, if it may follow."""
+        if self.keeps:
             self.saved = arrays
 
     def add_grad(self, parameter: Parameter, grad: Array) -> None:

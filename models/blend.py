@@ -9,7 +9,7 @@ import numpy as np
 
 from core import Array, Context, Layer, Parameter, Sequential
 from core.padded import call
-from models.calibrated import Calibrated, calibrated
+from models.calibrated import BANDS, Calibrated, bands, calibrated
 from models.ngrams import ngram_bag, ngram_linear
 from models.regions import region_cnn
 from models.sizes import check_sizes
@@ -20,29 +20,34 @@ MOST_PARTS = 8
 
 
 class Blend(Layer):
-    """y = Σ_i a_i f_i(x),  the weights a_i being learned and the parts f_i as they are
+    """y = Σ_i a_bi f_i(x),  b being the band of length of x; the weights a are learned, the parts f_i are as they are
 
-    x as all parts take it   a (P,)   y (N, K) logits      (Wolpert, 1992)
+    x as all parts take it   a (B, P)   y (N, K) logits      (Wolpert, 1992)
+
+    So one part may speak louder of sentences, and another of long reviews.
     """
 
     takes_padded = True
 
     def __init__(self, *parts: Layer) -> None:
         self.parts = parts
-        self.weight = Parameter(np.full(len(parts), 1 / len(parts), np.float32), decays=False)
+        self.weight = Parameter(np.full((BANDS, len(parts)), 1 / len(parts), np.float32), decays=False)
         for part in parts:
             part.freeze()
 
     def forward(self, x: Any, ctx: Context) -> Array:
-        made = [call(part, x, ctx[i]).copy() for i, part in enumerate(self.parts)]
-        ctx.save(made)
-        y: Array = sum((a * z for a, z in zip(self.weight.value, made, strict=True)), np.zeros_like(made[0]))
+        made = np.stack([call(part, x, ctx[i]) for i, part in enumerate(self.parts)], axis=1)  # (N, P, K)
+        band = bands(x)
+        ctx.save(made, band)
+        y: Array = np.einsum("np,npk->nk", self.weight.value[band], made)
         return y
 
     def backward(self, dy: Array, ctx: Context) -> None:
         """The parts learn nothing, so nothing is handed on to them."""
-        (made,) = ctx.saved
-        ctx.add_grad(self.weight, np.array([(dy * z).sum() for z in made], self.weight.value.dtype))
+        made, band = ctx.saved
+        grad = np.zeros_like(self.weight.value)
+        np.add.at(grad, band, np.einsum("nk,npk->np", dy, made).astype(grad.dtype, copy=False))
+        ctx.add_grad(self.weight, grad)
 
 
 def blend(

@@ -11,6 +11,7 @@ from core.metrics import softmax
 from core.padded import call, lengths_of, values_of
 
 ENDS = (12, 48, 160)  # words: of the first bands of length; the last one has no end
+BANDS = len(ENDS) + 1
 LEAST = 200  # texts of a band: a temperature from fewer means little
 TEMPERATURES = np.geomspace(0.25, 4, 161)  # that are tried
 
@@ -27,7 +28,7 @@ class Calibrated(Layer):
 
     def __init__(self, inner: Layer) -> None:
         self.inner = inner
-        self.temperature = Parameter(np.ones(len(ENDS) + 1, np.float32), decays=False)
+        self.temperature = Parameter(np.ones(BANDS, np.float32), decays=False)
         self.temperature.frozen = True
 
     def forward(self, x: Any, ctx: Context) -> Array:
@@ -70,7 +71,7 @@ def fit_temperatures(model: Sequential, logits: Array, lengths: Array, t: Array)
     factor = wrapper.temperature.value[band]
     z = logits * factor[:, np.newaxis]
     everywhere = _best(z, t)
-    for k in range(len(ENDS) + 1):
+    for k in range(BANDS):
         inside = band == k
         wrapper.temperature.value[k] = _best(z[inside], t[inside]) if inside.sum() >= LEAST else everywhere
 

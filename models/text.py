@@ -16,11 +16,10 @@ from core import (
     Bidirectional,
     Concat,
     Context,
-    Conv1D,
+    ConvMaxPool1D,
     Dense,
     Dropout,
     Embedding,
-    GlobalMaxPool1D,
     Layer,
     Padded,
     ReLU,
@@ -84,7 +83,7 @@ def text_cnn(
     Dropout acts on the answers alone: words that are dropped make the strongest ones weaker in training than in use.
     (Kim, 2014; Collobert et al., 2011)
     """
-    branches = [Sequential(Conv1D(features, filters, kernel, rng=rng), ReLU(), GlobalMaxPool1D()) for kernel in kernels]
+    branches = [Sequential(ConvMaxPool1D(features, filters, kernel, rng=rng), ReLU()) for kernel in kernels]
     return calibrated(
         *_embedded(words, vocabulary, features, most, 0.0, rng),
         Concat(*branches),

@@ -66,7 +66,7 @@ def draw(name: str, rng: np.random.Generator, first: bool) -> Settings:
         return {"C": pick(1.0, 0.01, 0.1, 10.0)}
     if MODELS[name][0] in ("tabm", "mlp", "mlp_ple"):
         return {"dropout": pick(None, 0.05, 0.3), "lr": pick(None, 4e-3, 1.2e-2), "weight_decay": pick(None, 0.01, 0.1)}
-    return {"lr": pick(None, 1e-2, 3e-2), "weight_decay": pick(None, 0.1, 0.3)}
+    return {"lr": pick(None, 1e-2, 3e-2), "weight_decay": pick(None, 0.03, 0.3)}
 
 
 def train(
@@ -82,7 +82,7 @@ def train(
     if name in MODELS:
         changes = {key: value for key, value in settings.items() if value is not None}
         bag = Bag(schema, numbers, t, choose(name, changes, len(t)), seed=seed)
-        for _ in bag.events():
+        for _ in bag.events(1):
             pass
         return bag.finish(cost)[0].logits
     if name == "logistic_sklearn":
@@ -105,11 +105,11 @@ def _boosting(name: str, settings: Settings, categories: list[int], features: in
     if name == "lightgbm":
         from lightgbm import LGBMClassifier
 
-        return LGBMClassifier(subsample_freq=1, verbose=-1, random_state=seed, n_jobs=2, **settings)
+        return LGBMClassifier(subsample_freq=1, verbose=-1, random_state=seed, n_jobs=1, **settings)
     from xgboost import XGBClassifier
 
     kinds = ["c" if i in categories else "q" for i in range(features)]
-    return XGBClassifier(random_state=seed, n_jobs=2, enable_categorical=True, feature_types=kinds, **settings)
+    return XGBClassifier(random_state=seed, n_jobs=1, enable_categorical=True, feature_types=kinds, **settings)
 
 
 def _logit(p: np.ndarray) -> np.ndarray:

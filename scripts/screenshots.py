@@ -71,6 +71,19 @@ def run_lesson(page: Any) -> None:
     )
 
 
+def choose_word(page: Any) -> None:
+    """Choose a word of the sentence, and put another in its place."""
+    page.locator(".words button", has_text="wonderful").click()
+    page.get_by_label("Instead of “wonderful”").fill("dreadful")
+
+
+def step_inside(page: Any) -> None:
+    """Go to the first layer with weights."""
+    for number in (2, 3):
+        page.get_by_role("button", name="Next").click()
+        page.get_by_text(f"{number} of ").first.wait_for()
+
+
 def nothing(page: Any) -> None:
     """The page as it opens."""
 
@@ -78,6 +91,9 @@ def nothing(page: Any) -> None:
 PAGES: tuple[tuple[str, str, Callable[[Any], None], int], ...] = (  # name, address, what is done, height in pixels
     ("home", "", nothing, 940),
     ("digits", "digits", draw_three, 1360),
+    ("sentiment", "sentiment", choose_word, 1180),
+    ("credit", "credit", nothing, 1400),
+    ("inside", "inside", step_inside, 1900),
     ("models", "models", nothing, 900),
     ("train", "lessons", run_lesson, 1100),
     ("lessons", "lessons", nothing, 900),

@@ -164,6 +164,9 @@ def test_a_run_is_resumed_as_it_was_begun(capsys):
         (["--csv", "a.csv", "--target", "default", "--protected", "nope"], "no column 'nope'"),
         (["--csv", "a.csv", "--target", "default", "--monotone", "loan"], "give COLUMN:+ or COLUMN:-"),
         (["--csv", "a.csv", "--target", "default", "--monotone", "purpose:+"], "have no order"),
+        (["--csv", "a.csv", "--target", "default", "--derive", "size"], "give NAME=RULE(COLUMN,…)"),
+        (["--csv", "a.csv", "--target", "default", "--derive", "size=log(loan)"], "does not follow by a rule"),
+        (["--csv", "a.csv", "--target", "default", "--derive", "x=positive(purpose)"], "no column of numbers"),
         (["--csv", "a.csv", "--target", "default", "--cost", "1"], "two numbers above 0"),
         (["--csv", "a.csv", "--target", "default", "--cost", "1:-5"], "two numbers above 0"),
         (["--csv", "a.csv", "--target", "default", "--model", "nope"], "choose one of blend"),
@@ -179,6 +182,18 @@ def test_bad_input_gets_a_sentence_and_status_two(flags, message, capsys):
     assert message in err
     assert "Traceback" not in err
     assert not Path("runs").exists()
+
+
+def test_a_derived_feature_needs_no_column_of_its_own(capsys):
+    write("a.csv", rows=200)
+    flags = ["--monotone", "income:-", "--derive", "burden = mean_share(loan, income)", "--out", "run"]
+    assert train(*flags) == 0
+    burden = load_credit(Path("run/model")).schema.features[-1]
+    assert (burden.name, burden.direction, burden.sources) == ("burden", 1, ("loan", "income"))
+    assert "the mean of all but the last" in Path("run/report.html").read_text()
+    assert command_line.predict(["a.csv", "--run", "run", "--out", "scored.csv"]) == 0
+    assert all(row["pd"] for row in records("scored.csv"))
+    assert command_line.evaluate(["--run", "run", "--json"]) == 0
 
 
 # Evaluation

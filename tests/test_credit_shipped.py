@@ -43,6 +43,24 @@ def test_a_shipped_model_opens_and_explains(row):
     assert sizes == int(row["parameters"])
 
 
+def test_the_shipped_additive_model_keeps_its_directions():
+    """10,000 random applicants, any increase of a column within its ordered range, with all that follows from it."""
+    model, _ = open_credit("additive", None)
+    features, rng = model.schema.features, np.random.default_rng(0)
+    people = np.empty((10_000, len(features)))
+    for i, feature in enumerate(features):
+        many = range(len(feature.categories)) if feature.kind == "categorical" else model.percentiles[:, i]
+        people[:, i] = rng.choice([*many, *np.repeat(feature.codes, 15)], len(people))
+    told = [i for i, feature in enumerate(features) if feature.direction and not feature.rule]
+    assert len(told) == 13
+    for i in told:
+        ends = np.sort(rng.choice(model.percentiles[:, i], (2, len(people))), axis=0)
+        below, above = (np.where(np.arange(len(features)) == i, end[:, None], people) for end in ends)
+        change = model.logits(model.schema.complete(above)) - model.logits(model.schema.complete(below))
+        assert (change * features[i].direction >= -1e-6).all(), features[i].name  # float32 sums
+        assert (change * features[i].direction > 1e-3).any()
+
+
 @pytest.mark.skipif("ZOO_DATA" not in os.environ, reason="ZOO_DATA names no folder with the real data sets")
 @pytest.mark.parametrize("row", SHIPPED, ids=lambda row: row["name"])
 def test_a_shipped_model_does_what_its_row_says(row, taiwan):

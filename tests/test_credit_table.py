@@ -135,7 +135,7 @@ def test_what_cannot_be_learned_gets_a_sentence(change, message):
 
 
 def test_a_target_of_one_class_or_with_gaps_gets_a_sentence():
-    with pytest.raises(InputError, match="has 1 classes"):
+    with pytest.raises(InputError, match="has 1 class "):
         infer(Table({"a": np.arange(9.0), "bad": np.ones(9)}), "bad")
     with pytest.raises(InputError, match="Row 2 has no value in the target"):
         infer(Table({"a": np.arange(3.0), "bad": ["1", "", "0"]}), "bad")

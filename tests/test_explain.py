@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from apps.calibration import Calibration
 from apps.sentiment.encoder import TextEncoder
 from apps.sentiment.explain import SURE, attribute, explain
 from core import Ragged, predict
@@ -74,7 +75,7 @@ class Answers:
     """As a Predictor, of a model that was never trained."""
 
     def __init__(self, model, labels):
-        self.model, self.labels = model, labels
+        self.model, self.labels, self.calibration = model, labels, Calibration()
         self.encoder = TextEncoder([chr(97 + i) for i in range(26)])
         self.encode = self.encoder
         self.logits = lambda x: predict(self.model, x)

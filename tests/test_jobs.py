@@ -148,9 +148,84 @@ def test_a_job_is_found_by_its_name_alone():
 
 
 @pytest.mark.parametrize("lesson", LESSONS, ids=lambda lesson: lesson.title)
-def test_a_lesson_is_made_of_trainings_that_can_begin(lesson):
+def test_a_lesson_is_made_of_trainings_that_can_begin(lesson, tmp_path):
     assert len({trial.title for trial in lesson.trials}) > 1
     for order in lesson.orders():
-        plan = trainer.make_plan(order)
+        plan = trainer.make_plan(order, tmp_path)
         assert plan.build()
         choose(MNIST, order.model, order.recipe)
+
+
+REVIEWS = "text,label\n" + "".join(
+    f"{'a fine and moving film' if i % 2 else 'a dull and tiresome film'} number {i},{'good' if i % 2 else 'bad'}\n"
+    for i in range(60)
+)
+LOANS = "income,late,defaulted\n" + "".join(f"{20 + i % 37},{i % 5},{int(i % 5 + i % 7 > 6)}\n" for i in range(400))
+
+
+def ordered(task, model, data="sample", columns=None, **recipe):
+    return Order(task, model, data, {"sentiment": "imdb", "credit": "taiwan"}[task], "t", recipe, columns=columns or {})
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_a_sentiment_model_is_trained_on_the_sample_and_on_a_visitors_table():
+    jobs.submit(ordered("sentiment", "ngram_linear", epochs=2, validation=0.2))
+    jobs.submit(ordered("sentiment", "text_cnn", epochs=1, validation=0.2))
+    columns = {"text": "text", "label": "label"}
+    order = ordered("sentiment", "ngram_linear", jobs.CSV, columns, epochs=2, validation=0.2)
+    brought = jobs.submit(order, REVIEWS.encode())
+    assert brought.table.is_file()
+    trainer.main(jobs.folder())
+    for job in jobs.all_jobs():
+        status = job.status()
+        assert status["state"] == "finished", status
+        assert job.live()[-1]["accuracy"] >= 0
+        assert job.history()[-1]["validation"]
+        assert (job.run.folder / "model.json").is_file()
+    assert json.loads((brought.run.folder / "model.json").read_text("utf-8"))["labels"] == ["bad", "good"]
+    assert not brought.table.exists()  # nothing that a visitor brought is kept longer than it is needed
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_a_credit_model_is_trained_stopped_and_goes_on(monkeypatch):
+    brought = jobs.submit(ordered("credit", "logistic_woe", jobs.CSV, {"target": "defaulted"}), LOANS.encode())
+    asked = []
+    with monkeypatch.context() as patch:
+        patch.setattr(Job, "is_to_stop", property(lambda job: asked.append(job) or len(asked) > 40))
+        trainer.work(brought)
+    assert brought.status()["state"] == "stopped"
+    assert brought.table.is_file()
+    brought.resume()
+    trainer.main(jobs.folder())
+    status = brought.status()
+    assert status["state"] == "finished", status
+    assert status["metrics"]["roc_auc"] > 0.6
+    assert {"model.json", "model.safetensors", "report.html"} <= {each.name for each in brought.run.folder.iterdir()}
+    assert jobs.curves([brought])
+    assert not brought.table.exists()
+
+
+@pytest.mark.usefixtures("queue_only")
+@pytest.mark.parametrize(
+    ("order", "table", "said"),
+    [
+        (
+            ordered("sentiment", "ngram_linear", jobs.CSV, {"text": "text", "label": "mood"}),
+            REVIEWS,
+            "no column 'mood'",
+        ),
+        (ordered("sentiment", "ngram_linear", jobs.CSV, {"text": "text", "label": "label"}), "text,label\n", "no row"),
+        (ordered("credit", "additive", jobs.CSV, {"target": "paid"}), LOANS, "paid"),
+        (ordered("credit", "additive", jobs.CSV, {"target": "defaulted"}), LOANS[:40], "2 cells"),
+        (ordered("credit", "none"), "", "There is no model"),
+        (ordered("credit", "additive", dropout=0.5), "", "no dropout"),
+    ],
+)
+def test_a_table_or_an_order_that_cannot_be_used_says_why(order, table, said):
+    job = jobs.submit(order, table.encode())
+    trainer.main(jobs.folder())
+    status = job.status()
+    assert status["state"] == "failed"
+    assert said in status["said"]
+    assert str(jobs.folder()) not in status["said"]
+    assert not job.table.exists()

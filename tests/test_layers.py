@@ -9,17 +9,20 @@ from cases import CASES, DRAWS_OR_MIXES, READS_CATEGORIES, counted, gradient_for
 
 from core import (
     LAYERS,
+    AdditiveBins,
     Context,
     Conv2D,
     ConvPool2D,
     Dense,
     Dropout,
+    EnsembleDense,
     GlobalAveragePool1D,
     GradientError,
     Gradients,
     Layer,
     MaxPool2D,
     Padded,
+    PiecewiseLinear,
     ReLU,
     Sequential,
     Tanh,
@@ -149,8 +152,11 @@ def test_the_cut_of_a_batch_changes_nothing(case):
 def test_serving_and_training_agree_where_nothing_is_drawn(case):
     layer, x = case
     in_float64(layer)
-    served = counted(call(layer, x, Context(dtype=np.float64)))
-    np.testing.assert_array_equal(served, counted(run(layer, x)[0]))
+    served, trained = counted(call(layer, x, Context(dtype=np.float64))), counted(run(layer, x)[0])
+    if isinstance(layer, AdditiveBins | EnsembleDense | PiecewiseLinear):  # which serve by a shorter way
+        np.testing.assert_allclose(served, trained, rtol=1e-12, atol=1e-12)
+    else:
+        np.testing.assert_array_equal(served, trained)
 
 
 @pytest.mark.parametrize("case", OF_NUMBERS, indirect=True)

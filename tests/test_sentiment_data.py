@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from apps.errors import InputError
-from apps.sentiment.data import SAMPLE, load, load_csv, load_unlabelled, phrase_groups, read_csv
+from apps.sentiment.data import SAMPLE, Texts, endings, load, load_csv, load_unlabelled, phrase_groups, read_csv
 from apps.training import hold_out
 
 datasets = pytest.importorskip("datasets")
@@ -58,8 +58,8 @@ def test_the_sample_is_divided_the_same_way_every_time():
     assert data.fingerprint == again.fingerprint
     assert data.labels == ("negative", "positive")
     assert "sample" in data.name
-    assert np.bincount(data.test.t).tolist() == [130, 130]
-    assert len(data.train) == 4 * 260 - 6
+    assert np.bincount(data.test.t).tolist() == [158, 158]
+    assert len(data.train) == 4 * 316
     assert not {*data.train.x} & {*data.test.x}
 
 
@@ -130,6 +130,19 @@ def test_the_parts_of_a_sentence_are_held_out_with_it(hub):
         assert not {*phrase_groups([*learn.x, *held.x])[: len(learn)]} & {
             *phrase_groups([*learn.x, *held.x])[len(learn) :]
         }
+
+
+def test_the_ending_of_a_review_is_held_out_with_it(hub):
+    reviews = ["Dull.<br /><br />I left early. Save your money!", "One sentence alone", "It began. " + "word " * 50, ""]
+    rows, ended = endings(Texts(reviews, np.array([0, 1, 1, 0])))
+    assert rows.tolist() == [0, 1]
+    assert ended.x == ["Save your money!", "One sentence alone"]
+    assert ended.t.tolist() == [0, 1]
+    data = load(str(hub), "broad")
+    assert data.name.endswith("+ sample")
+    assert len(data.groups) == len(data.train)
+    assert data.train.x[-2:] == ["Good film", "bad film"]  # "fine" is one word
+    assert data.groups[-2:].tolist() == data.groups[:2].tolist()
 
 
 # A CSV of the user's

@@ -54,7 +54,26 @@ def test_members_of_an_ensemble_are_dense_layers_with_one_weight():
     for k in range(2):
         alone = (x * layer.r.value[k]) @ layer.weight.value * layer.s.value[k] + layer.bias.value[k]
         np.testing.assert_allclose(y[:, k], alone, rtol=1e-5, atol=1e-6)
-    np.testing.assert_array_equal(out(layer, np.repeat(x[:, None], 2, axis=1)), y)
+    np.testing.assert_allclose(out(layer, np.repeat(x[:, None], 2, axis=1)), y, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda r: PiecewiseLinear(3, 5, 4, rng=r, specials=2, start=1),
+        lambda r: AdditiveBins(3, 5, specials=2, directions=(1, 0, -1), start=1),
+        lambda r: EnsembleDense(4, 3, 2, rng=r, diverse=True),
+    ],
+)
+def test_serving_is_a_shorter_way_to_what_training_computes(make):
+    rng = np.random.default_rng(0)
+    layer = make(rng)
+    for parameter in layer.parameters():
+        parameter.value[...] = rng.standard_normal(parameter.value.shape)
+    x = rng.uniform(-0.5, 6, (1000, 4)).astype(np.float32)
+    whole = rng.random(x.shape) < 0.5  # knots, special values, and whole numbers beyond both
+    x[whole] = rng.integers(-5, 8, x.shape)[whole]
+    np.testing.assert_allclose(out(layer, x), layer.forward(x, Context(train=True)), rtol=1e-5, atol=1e-5)
 
 
 def test_a_category_is_a_row_of_its_table():

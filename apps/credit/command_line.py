@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -14,11 +15,14 @@ import numpy as np
 
 from apps import command_line as shared
 from apps.credit.data import DATASETS, Applicants, Choices, load
+from apps.credit.derived import RULES
 from apps.credit.entries import DEFAULT, MODELS
 from apps.credit.measures import auc_interval, cost_at, score
 from apps.credit.model import CreditModel, load_credit
 from apps.credit.report import write_report
+from apps.credit.schema import Feature
 from apps.credit.scoring import ADDED, extra_columns, score_csv, scored_chunks
+from apps.credit.stability import count
 from apps.credit.table import csv_chunks
 from apps.credit.training import Event, Plan, Trained, choose, saved_facts
 from apps.credit.training import train as training
@@ -74,6 +78,12 @@ def _add_csv(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--protected", metavar="COLUMN,…", help="never enter the model; kept for the audit")
     group.add_argument("--exclude", metavar="COLUMN,…", help="left out altogether")
     group.add_argument("--monotone", metavar="COLUMN:+,…", help="+ may only raise the risk, - may only lower it")
+    group.add_argument(
+        "--derive",
+        action="append",
+        metavar="NAME=RULE(COLUMN,…)",
+        help=f"a feature that follows from columns of numbers; the rules: {', '.join(RULES)}; may be given again",
+    )
     group.add_argument("--cost", metavar="FP:FN", help="cost of a refused good and of an accepted bad applicant")
     group.add_argument("--score", metavar="COLUMN", help="an incumbent's score, to compare with")
     group.add_argument("--weight", metavar="COLUMN", help="how much a row counts in training")
@@ -93,7 +103,16 @@ def _choices(arguments: argparse.Namespace) -> Choices:
         cost,
         arguments.score,
         arguments.weight,
+        tuple(_derived(text) for text in arguments.derive or ()),
     )
+
+
+def _derived(text: str) -> Feature:
+    """NAME=RULE(COLUMN,…) as a feature"""
+    told = re.fullmatch(r"\s*([^=]+?)\s*=\s*(\w+)\s*\((.+)\)\s*", text)
+    if told is None:
+        raise InputError(f"--derive {text}: give NAME=RULE(COLUMN,…), such as used=mean_share(owed,limit).")
+    return Feature(told[1], "numeric", rule=told[2], sources=_listed(told[3]))
 
 
 def _listed(text: str | None) -> tuple[str, ...]:
@@ -156,6 +175,7 @@ def _train(arguments: argparse.Namespace) -> int:
         return 130
     metrics = measured(trained.model, data)
     facts = plan.facts() | {"metrics": metrics, "split": "test", "examples": len(data.test), "versions": versions()}
+    facts |= count(trained.model, data.numbers()[data.train])
     trained.model.save(run.folder / "model", facts)
     write_report(run.folder / "report.html", plan, trained, load_credit(run.folder / "model"))
     notice(describe_result(model, data, trained.model, metrics))
@@ -311,7 +331,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
 def _others(model: CreditModel, path: Path) -> tuple[str, ...]:
     """Columns of a file that the model does not read"""
     names, _, _ = next(csv_chunks(path, 1))
-    return tuple(set(names) - {feature.name for feature in model.schema.features} - {model.schema.target})
+    return tuple(set(names) - {feature.name for feature in model.schema.asked} - {model.schema.target})
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -27,6 +27,7 @@ class Known:
     protected  columns for the audit alone
     dropped    {column: why it is left out}
     cost       of a refused good applicant and of an accepted bad one
+    derived    features that follow from its columns
     """
 
     repository: str
@@ -36,11 +37,14 @@ class Known:
     features: tuple[Feature, ...]
     cost: tuple[float, float]
     purpose: str
+    derived: tuple[Feature, ...] = ()
+
+
+LATE = {"1": "1 month late"} | {str(n): f"{n} months late" for n in range(2, 10)}
 
 
 def _taiwan() -> tuple[Feature, ...]:
-    status = {"-2": "no use of the card", "-1": "paid in full", "0": "minimum paid", "1": "1 month late"}
-    status |= {str(n): f"{n} months late" for n in range(2, 10)}
+    status = {"-2": "no use of the card", "-1": "paid in full", "0": "minimum paid"} | LATE
     schools = {"1": "graduate school", "2": "university", "3": "high school", "4": "other", "0": "unknown"}
     features = [
         Feature("LIMIT_BAL", "numeric", direction=-1, immutable=True, words="credit limit"),
@@ -54,6 +58,28 @@ def _taiwan() -> tuple[Feature, ...]:
             Feature(f"PAY_AMT{i + 1}", "numeric", direction=-1, words=f"amount paid in {month}"),
         ]
     return tuple(features)
+
+
+def _taiwan_derived() -> tuple[Feature, ...]:
+    def follow(name: str, rule: str, sources: Sequence[str], words: str, names: Mapping[str, str] = {}) -> Feature:
+        return Feature(name, "numeric", words=words, names=names, rule=rule, sources=tuple(sources))
+
+    status = ["PAY_0", *(f"PAY_{i}" for i in range(2, 7))]
+    billed = [f"BILL_AMT{i}" for i in range(1, 7)]
+    paid = [f"PAY_AMT{i}" for i in range(1, 7)]
+    names = {"0": "never late"} | LATE
+    return (
+        follow("worst_status", "highest", status, "worst payment status of six months", names),
+        follow("months_late", "positive", status, "months paid late, of six"),
+        follow("months_minimum", "zero", status, "months with the minimum paid, of six"),
+        follow("months_paid", "positive", paid, "months with a payment, of six"),
+        follow("limit_used", "mean_share", [*billed, "LIMIT_BAL"], "share of the limit used, mean of six months"),
+        follow(
+            "limit_used_least", "lowest_share", [*billed, "LIMIT_BAL"], "share of the limit used, least of six months"
+        ),
+        follow("limit_left", "difference", ["LIMIT_BAL", "BILL_AMT1"], "credit limit left in September"),
+        follow("bill_rise", "difference", ["BILL_AMT1", "BILL_AMT6"], "rise of the amount billed since April"),
+    )
 
 
 def _german() -> tuple[Feature, ...]:
@@ -89,6 +115,7 @@ DATASETS: Mapping[str, Known] = {
         features=_taiwan(),
         cost=(1.0, 5.0),
         purpose="default on a credit card in the next month, Taiwan 2005",
+        derived=_taiwan_derived(),
     ),
     "german": Known(
         repository="uci/statlog-german-credit",
@@ -154,7 +181,7 @@ class Applicants:
     def fingerprint(self) -> str:
         """16 hexadecimal digits that tell these applicants and this split from others."""
         digest = hashlib.sha256()
-        for name in (*(feature.name for feature in self.schema.features), self.schema.target):
+        for name in (*(feature.name for feature in self.schema.asked), self.schema.target):
             column = self.table.columns[name]
             content = column.tobytes() if isinstance(column, np.ndarray) else "\0".join(column).encode()
             digest.update(f"{name}\0{len(column)}\0".encode() + content)
@@ -168,6 +195,7 @@ class Choices:
 
     score   a column with an incumbent's score, to compare with
     weight  a column that says how much a row counts in training
+    derived features that follow from columns
     """
 
     csv: Path | None = None
@@ -179,6 +207,7 @@ class Choices:
     cost: tuple[float, float] | None = None
     score: str | None = None
     weight: str | None = None
+    derived: Sequence[Feature] = ()
 
 
 def load(data: str | None, dataset: str = "taiwan", choices: Choices | None = None) -> Applicants:
@@ -254,6 +283,7 @@ def _assemble(
         excluded=dropped,
         directions=choices.monotone,
         known={feature.name: feature for feature in known.features},
+        derived=(*known.derived, *choices.derived),
     )
     train, test = stratified(t, TEST, np.random.default_rng(0))
     cost = choices.cost or known.cost

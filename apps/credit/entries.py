@@ -27,7 +27,9 @@ class Entry:
 
 
 _CONVEX = Recipe(epochs=20, batch_size=256, micro_batch=256, optimizer="adamw", lr=2e-2, schedule="cosine")
-_CURVES = Recipe(epochs=12, batch_size=256, micro_batch=256, optimizer="adamw", lr=2e-2, schedule="cosine")
+_CURVES = Recipe(
+    epochs=12, batch_size=128, micro_batch=128, optimizer="adamw", lr=2e-2, schedule="cosine", weight_decay=0.1
+)
 
 ENTRIES: Mapping[str, Entry] = {
     "logistic": Entry("logistic_regression", "robust", {}, _CONVEX),

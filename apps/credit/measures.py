@@ -50,6 +50,15 @@ def _share_below(of: np.ndarray, at: np.ndarray) -> np.ndarray:
     return np.asarray((left + right) / (2 * len(of)))
 
 
+def roc_curve(t: np.ndarray, s: np.ndarray, most: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """(share of the good refused, share of the bad refused) at up to `most` cut-offs, from nobody to everybody"""
+    order = np.argsort(-s, kind="stable")
+    bad = np.append(0, np.cumsum(t[order])) / max(1, t.sum())
+    good = np.append(0, np.cumsum(1 - t[order])) / max(1, (1 - t).sum())
+    thin = np.unique(np.linspace(0, len(bad) - 1, most).astype(int))
+    return good[thin], bad[thin]
+
+
 def calibration_line(logits: np.ndarray, t: np.ndarray) -> tuple[float, float]:
     """(slope, intercept) of the logistic regression of t on the logits: 1 and 0 where calibrated      (Cox, 1958)"""
     return calibrate(logits, t)

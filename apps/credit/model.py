@@ -214,6 +214,7 @@ def make_references(model: CreditModel, pool: np.ndarray, rng: np.random.Generat
     nearest below the cut-off.
     """
     made = np.stack([column[rng.integers(0, len(pool), 4096)] for column in pool.T], axis=1)
+    made = model.schema.complete(made)
     below = model.cut_logit - model.logits(made)
     order = np.lexsort([np.abs(below), below <= 0])  # where nobody is accepted, those who come nearest
     return np.asarray(made[order[:REFERENCES]])

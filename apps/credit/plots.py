@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from apps.credit.measures import Decile
+from apps.credit.measures import Decile, roc_curve
 
 INK, MAIN, OTHER, SOFT = "#22303c", "#2a6f97", "#e07a5f", "#d9dee3"
 
@@ -40,14 +40,11 @@ def draw(paint: Callable[[Any], None], *, size: tuple[float, float] = (4.6, 3.4)
 
 def roc(t: np.ndarray, logits: np.ndarray) -> str:
     """Share of the bad caught over share of the good refused, at every cut-off"""
-    order = np.argsort(-logits, kind="stable")
-    bad = np.append(0, np.cumsum(t[order])) / max(1, t.sum())
-    good = np.append(0, np.cumsum(1 - t[order])) / max(1, (1 - t).sum())
-    thin = np.unique(np.linspace(0, len(bad) - 1, 400).astype(int))
+    good, bad = roc_curve(t, logits)
 
     def paint(axes: Any) -> None:
         axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1)
-        axes.plot(good[thin], bad[thin], color=MAIN)
+        axes.plot(good, bad, color=MAIN)
         axes.set(xlabel="share of the good refused", ylabel="share of the bad refused")
 
     return draw(paint)

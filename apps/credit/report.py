@@ -13,6 +13,7 @@ import numpy as np
 
 from apps.credit import plots
 from apps.credit.data import Applicants
+from apps.credit.derived import RULES
 from apps.credit.fairness import FOUR_FIFTHS, audit
 from apps.credit.measures import (
     SHIFTED,
@@ -129,7 +130,7 @@ def _purpose(known: Evidence) -> str:
         (
             f.name,
             f.words,
-            f.kind,
+            RULES[f.rule].words.format(", ".join(f.sources)) if f.rule else f.kind,
             ", ".join(f.show(c) for c in f.codes),
             signs.get(f.direction, "free"),
             "yes" * f.immutable,

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.credit.derived import RULES, derive
 from apps.credit.table import Table
 from apps.errors import InputError
 from core import CheckpointError
@@ -32,6 +33,8 @@ class Feature:
     immutable   whether an applicant can do nothing about it
     words       what it is called in reasons
     names       what its codes or categories are called in reasons
+    rule        by which it follows from other features, one of `RULES`; empty: it is a column of the table
+    sources     names of the features that it follows from
     """
 
     name: str
@@ -43,6 +46,8 @@ class Feature:
     immutable: bool = False
     words: str = ""
     names: Mapping[str, str] = field(default_factory=dict)
+    rule: str = ""
+    sources: tuple[str, ...] = ()
 
     @property
     def codes(self) -> tuple[float, ...]:
@@ -84,6 +89,15 @@ class Schema:
             raise ValueError(f"{leaked[0]} is kept out of the model, and cannot be one of its features")
         if not names or len({*names}) < len(names) or len(names) > MOST_FEATURES:
             raise ValueError(f"a model has 1 to {MOST_FEATURES} features, each once; here are {len(names)}")
+        asked = {feature.name: feature for feature in self.asked}
+        for feature in self.features:
+            if feature.rule and _direction(feature, asked) != feature.direction:
+                raise ValueError(f"the direction of {feature.name} is not that of the columns it follows from")
+
+    @property
+    def asked(self) -> list[Feature]:
+        """The features that are columns of a table; the others follow from them"""
+        return [feature for feature in self.features if not feature.rule]
 
     def facts(self) -> dict[str, Any]:
         """The schema as JSON can hold it."""
@@ -105,6 +119,8 @@ class Schema:
                     bool(each["immutable"]),
                     str(each["words"]),
                     {str(k): str(v) for k, v in each["names"].items()},
+                    str(each.get("rule", "")),
+                    tuple(map(str, each.get("sources", ()))),
                 )
                 if feature.kind not in KINDS or feature.direction not in (-1, 0, 1):
                     raise ValueError(f"{feature.name} is damaged")
@@ -121,13 +137,15 @@ class Schema:
 
         Raises InputError where a column is missing.
         """
-        absent = [feature.name for feature in self.features if feature.name not in table.columns]
+        absent = [feature.name for feature in self.asked if feature.name not in table.columns]
         if absent:
             raise InputError(f"The column {absent[0]!r} is missing{_more(absent)}: give every column of the model.")
         values = np.empty((len(table), len(self.features)))
         faults: dict[int, str] = {}
         for column, feature in enumerate(self.features):
             wrong: Mapping[int, str]
+            if feature.rule:
+                continue
             if feature.categories:
                 values[:, column], wrong, trouble = *_levels(table, feature), "a value not seen in training"
             else:
@@ -136,7 +154,44 @@ class Schema:
             for row, text in wrong.items():
                 faults.setdefault(row, f"row {table.first + row}, column {feature.name}: {text[:40]!r} is {trouble}")
         values[list(faults)] = np.nan
+        self._fill(values)
         return values, faults
+
+    def complete(self, numbers: np.ndarray) -> np.ndarray:
+        """numbers (N, F), of which some were changed → the same with all that follows from them"""
+        values = numbers.copy()
+        self._fill(values)
+        return values
+
+    def _fill(self, values: np.ndarray) -> None:
+        """Set the columns of the features that follow from others."""
+        at = {feature.name: i for i, feature in enumerate(self.features)}
+        for i, feature in enumerate(self.features):
+            if feature.rule:
+                values[:, i] = derive(feature.rule, [values[:, at[name]] for name in feature.sources])
+
+
+def _direction(feature: Feature, asked: Mapping[str, Feature]) -> int:
+    """The direction of a derived feature with which those of the columns it follows from hold; its own if it is free to
+
+    Raises ValueError where there is none, or it cannot follow from such columns.
+    """
+    if feature.rule not in RULES or len(feature.sources) < RULES[feature.rule].least:
+        known = ", ".join(f"{name} (of {rule.least} columns or more)" for name, rule in RULES.items())
+        raise ValueError(f"{feature.name} does not follow by a rule: they are {known}")
+    wanted = set()
+    for k, name in enumerate(feature.sources):
+        source = asked.get(name)
+        if source is None or source.categories:
+            raise ValueError(f"{feature.name} cannot follow from {name}, which is no column of numbers in the model")
+        sign = RULES[feature.rule].sign(k, len(feature.sources))
+        if source.direction and sign:
+            wanted.add(source.direction * sign)
+        elif source.direction and not (feature.rule == "zero" and 0 in source.codes):
+            raise ValueError(f"{feature.name} may rise and fall with {name}, which has a direction")
+    if len(wanted) > 1:
+        raise ValueError(f"the directions of the columns that {feature.name} follows from pull it both ways")
+    return wanted.pop() if wanted else feature.direction
 
 
 def _more(names: Sequence[str]) -> str:
@@ -163,18 +218,21 @@ def infer(
     excluded: Mapping[str, str] | Collection[str] = (),
     directions: Mapping[str, int] | None = None,
     known: Mapping[str, Feature] | None = None,
+    derived: Sequence[Feature] = (),
 ) -> tuple[Schema, np.ndarray]:
     """The schema of a table, and its target (N,) int64, 1 where an applicant defaulted.
 
     positive: the target's value that means default; by default 1, yes, true, bad or default, whichever occurs.
     known: what is already known of some features.
+    derived: features that follow from columns by a rule; those whose columns do not enter the model are left out.
 
-    Raises InputError where a column is not there, the target does not have two classes, or no feature is left.
+    Raises InputError where a column is not there, the target does not have two classes, no feature is left, or a rule
+    does not fit its columns.
     """
     why = dict(excluded) if isinstance(excluded, Mapping) else dict.fromkeys(excluded, "excluded by the user")
     directions, known = directions or {}, known or {}
     for name in (target, *protected, *why, *directions):
-        if name not in table.columns:
+        if name not in table.columns and name not in [feature.name for feature in derived]:
             raise InputError(f"There is no column {name!r}: the table has {', '.join(list(table.columns)[:30])}.")
     t, positive = _target(table, target, positive)
     features: list[Feature] = []
@@ -186,6 +244,7 @@ def infer(
             why[name] = feature
             continue
         features.append(replace(feature, direction=directions.get(name, feature.direction)))
+    features += _follow(derived, features, table, directions)
     unordered = [f.name for f in features if f.direction and f.kind == "categorical"]
     if unordered or (lost := sorted(directions.keys() - {f.name for f in features})):
         name = unordered[0] if unordered else lost[0]
@@ -196,6 +255,31 @@ def infer(
     return Schema(tuple(features), target, positive, tuple(protected), why), t
 
 
+def _follow(
+    derived: Sequence[Feature], features: Sequence[Feature], table: Table, directions: Mapping[str, int]
+) -> list[Feature]:
+    """Derived features, with the direction that follows from their columns"""
+    asked = {feature.name: feature for feature in features}
+    found: list[Feature] = []
+    for feature in derived:
+        missing = [name for name in feature.sources if name not in table.columns]
+        if missing or feature.name in table.columns:
+            fault = f"has no column {missing[0]!r}" if missing else "has a column of that name"
+            raise InputError(f"{feature.name} cannot be derived: the table {fault}.")
+        if not {*feature.sources} <= asked.keys():
+            continue  # it would bring back what is kept out of the model
+        told = replace(feature, direction=directions.get(feature.name, feature.direction), immutable=True)
+        try:
+            direction = _direction(told, asked)
+        except ValueError as error:
+            raise InputError(f"{error}.") from None
+        if told.direction not in (0, direction):
+            raise InputError(f"{told.name} must have the direction that follows from its columns: leave it out.")
+        kind = "ordinal" if RULES[told.rule].counted else "numeric"
+        found.append(replace(told, kind=kind, direction=direction))
+    return found
+
+
 def _target(table: Table, target: str, positive: str | None) -> tuple[np.ndarray, str]:
     words = table.words(target)
     if "" in words:
@@ -203,7 +287,8 @@ def _target(table: Table, target: str, positive: str | None) -> tuple[np.ndarray
     classes = sorted(set(words))
     if len(classes) != 2:
         shown = ", ".join(classes[:5])
-        raise InputError(f"The target {target} has {len(classes)} classes ({shown}), but two are needed.")
+        count = f"{len(classes)} class{'es' if len(classes) != 1 else ''}"
+        raise InputError(f"The target {target} has {count} ({shown}), but two are needed.")
     if positive is None:
         likely = [c for c in classes if c.lower() in {"1", "yes", "true", "bad", "default", "y", "t", "charged off"}]
         if len(likely) != 1:

@@ -9,6 +9,7 @@ import numpy as np
 from apps.credit.measures import bins_of
 from apps.credit.model import CreditModel
 from apps.credit.reasons import terms
+from apps.credit.stability import Training, bins, ordinary_values
 
 
 @dataclass(frozen=True)
@@ -64,4 +65,47 @@ def scorecard(model: CreditModel, numbers: np.ndarray, t: np.ndarray, bins: int 
                         float(mine.mean()),
                     )
                 )
+    return lines
+
+
+@dataclass(frozen=True)
+class Span:
+    """One bin of one feature, as the model alone tells of it: the points from its lowest to its highest value.
+
+    share  of the training rows; None where the model's description does not say
+    """
+
+    feature: int
+    bin: str
+    share: float | None
+    lowest: float
+    highest: float
+    mean: float
+
+
+def spans(model: CreditModel, training: Training | None) -> list[Span]:
+    """The scorecard without any rows: the bins of each feature over its percentiles, codes, levels, and missing
+
+    Raises ValueError for a model that is no sum of its features.
+    """
+    values = []
+    for i, feature in enumerate(model.schema.features):
+        inside = ordinary_values(model, i)
+        if feature.kind == "numeric":  # and where a bin ends, and where a curve bends
+            bends = [member.encoder.scales[i].edges for member in model.members]
+            inside = np.unique(np.concatenate([inside, np.nextafter(inside[1:], -np.inf), *bends]))
+        values.append(np.array([np.nan, *feature.codes, *inside]))
+    rows = np.tile(model.typical, (max(map(len, values)), 1))
+    for i, own in enumerate(values):
+        rows[: len(own), i] = own
+    points = feature_points(model, rows)
+    lines = []
+    for i, own in enumerate(values):
+        names, place = bins(model, i)
+        at = place(own)
+        for k in np.unique(at):
+            given = points[: len(own), i][at == k]
+            counts = None if training is None else training.features[i]
+            share = None if counts is None else float(counts[k] / counts.sum())
+            lines.append(Span(i, names[k], share, float(given.min()), float(given.max()), float(given.mean())))
     return lines

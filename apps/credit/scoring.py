@@ -58,7 +58,7 @@ def score_table(model: CreditModel, table: Table, wording: Wording) -> tuple[lis
             cells[n][3:] = _padded([wording(i, values[i]) for i in picked if i >= 0])
     for n, fault in faults.items():
         cells[n] = ["", "", NOT_SCORED, *_padded([fault])]
-    return cells, list(faults.values())
+    return cells, [faults[n] for n in sorted(faults)]
 
 
 def _padded(texts: Sequence[str]) -> list[str]:
@@ -120,7 +120,7 @@ def scored_chunks(model: CreditModel, source: Path, threads: int | None = None) 
     with blas_threads(1), ThreadPoolExecutor(hands) as pool:
         for names, rows, first in csv_chunks(source, CHUNK):
             if not expected:
-                _check_names(model, source, names)
+                check_names(model, source, names)
                 length = sum(len(text) + 1 for row in rows[:1000] for text in row) / max(1, len(rows[:1000]))
                 expected = max(len(rows), round(size / max(1.0, length)))
             if not rows:
@@ -139,11 +139,12 @@ def _taken(waiting: deque[tuple[list[str], list[list[str]], Future[Any]]], expec
     return names, rows, cells, faults, expected
 
 
-def _check_names(model: CreditModel, source: Path, names: list[str]) -> None:
+def check_names(model: CreditModel, source: object, names: list[str]) -> None:
+    """Raises InputError where a column of the model is missing, or one of ADDED is there already."""
     taken = [name for name in ADDED if name in names]
     if taken:
         raise InputError(f"{source} has a column {taken[0]!r} already: rename it, since scores are written there.")
-    missing = [feature.name for feature in model.schema.features if feature.name not in names]
+    missing = [feature.name for feature in model.schema.asked if feature.name not in names]
     if missing:
         more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise InputError(
@@ -154,5 +155,5 @@ def _check_names(model: CreditModel, source: Path, names: list[str]) -> None:
 def extra_columns(model: CreditModel, names: Sequence[str]) -> list[str]:
     """Columns that the model knows nothing of; they are kept, and not looked at."""
     schema = model.schema
-    known = {feature.name for feature in schema.features} | {schema.target, *schema.protected, *schema.dropped}
+    known = {feature.name for feature in schema.asked} | {schema.target, *schema.protected, *schema.dropped}
     return [name for name in names if name not in known]

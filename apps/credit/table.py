@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import codecs
 import csv
-from collections.abc import Iterator, Mapping, Sequence
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
 from pathlib import Path
@@ -118,9 +119,7 @@ def csv_chunks(path: Path, size: int, most: int | None = None) -> Iterator[tuple
     """
     try:
         with open(path, "rb") as probe:
-            start = probe.read(4)
-        if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-            raise InputError(f"{path} is written in UTF-16: save it as UTF-8.")
+            _check_start(path, probe.read(4))
         with open(path, encoding="utf-8-sig", newline="") as file:
             yield from _chunks(path, file, size, most)
     except FileNotFoundError:
@@ -129,8 +128,38 @@ def csv_chunks(path: Path, size: int, most: int | None = None) -> Iterator[tuple
         raise InputError(f"{path} cannot be read ({error.strerror}): give a CSV file.") from error
 
 
-def _chunks(path: Path, file: TextIO, size: int, most: int | None) -> Iterator[tuple[list[str], list[list[str]], int]]:
-    before = csv.field_size_limit(MOST_CELL)
+def parse_csv(content: bytes, name: str, *, most: int, cell: int = MOST_CELL) -> tuple[list[str], list[list[str]]]:
+    """(names, rows of texts) of a file that was sent, of `most` rows, and `cell` characters in a cell, at most
+
+    Raises InputError as `read_csv`, with `name` for the file.
+    """
+    _check_start(name, content)
+    with io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="") as file:
+        chunks = list(_chunks(name, file, most, most, cell))
+    names, rows, _ = chunks[0]
+    if not rows:
+        raise InputError(f"{name} has names of columns but no rows: give a file with some.")
+    return names, rows
+
+
+def csv_of(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
+    """A CSV file of such a table, as bytes to send."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows(rows)
+    return file.getvalue().encode()
+
+
+def _check_start(path: object, start: bytes) -> None:
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise InputError(f"{path} is written in UTF-16: save it as UTF-8.")
+
+
+def _chunks(
+    path: object, file: TextIO, size: int, most: int | None, cell: int = MOST_CELL
+) -> Iterator[tuple[list[str], list[list[str]], int]]:
+    before = csv.field_size_limit(cell)
     try:
         reader = csv.reader(file, strict=True)
         names = _header(path, reader)
@@ -162,7 +191,7 @@ def _chunks(path: Path, file: TextIO, size: int, most: int | None) -> Iterator[t
         csv.field_size_limit(before)
 
 
-def _header(path: Path, reader: Iterator[list[str]]) -> list[str]:
+def _header(path: object, reader: Iterator[list[str]]) -> list[str]:
     try:
         names = [name.strip() for name in next(reader)]
     except StopIteration:

@@ -42,7 +42,7 @@ def smallest_change(model: CreditModel, row: np.ndarray, shortlist: int = 7) -> 
     tried = np.repeat(row[None], len(singles), axis=0)
     for n, (i, value, _) in enumerate(singles):
         tried[n, i] = value
-    logits = model.logits(tried)
+    logits = model.logits(model.schema.complete(tried))
     best = _cheapest(model, [({i: value}, cost) for i, value, cost in singles], logits)
     reached: dict[int, list[float]] = {}
     for (i, _, _), logit in zip(singles, logits, strict=True):
@@ -60,7 +60,7 @@ def smallest_change(model: CreditModel, row: np.ndarray, shortlist: int = 7) -> 
             tried = np.repeat(row[None], len(trials), axis=0)
             for n, (values, _) in enumerate(trials):
                 tried[n, list(values)] = list(values.values())
-            found = _cheapest(model, trials, model.logits(tried))
+            found = _cheapest(model, trials, model.logits(model.schema.complete(tried)))
             best = found if best is None or (found is not None and found.cost < best.cost) else best
     return best
 
@@ -88,7 +88,7 @@ def _frontier(options: list[tuple[float, float]], logits: list[float], most: int
 
 def _options(model: CreditModel, i: int, feature: Feature, value: float) -> list[tuple[float, float]]:
     """[(another value, how many percentiles away)] that an applicant could have"""
-    if feature.immutable:
+    if feature.immutable or feature.rule:
         return []
     if feature.kind == "categorical":
         return [(float(k), CATEGORY_COST) for k in range(len(feature.categories)) if k != value]

@@ -42,7 +42,7 @@ class Distortion:
     slant: float = 0.15
     bend: float = 0.6
     pen: float = 0.35
-    flag: float = 0.4
+    flag: float = 0.15
     mirror: bool = False
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ import streamlit as st
 from apps import charts
 from apps.errors import InputError
 from apps.explain import Activation, activations, saliency, stages
-from apps.jobs import find
 from apps.mnist.examples import examples
 from apps.mnist.image import FORMATS, MAX_BYTES, encode, open_image
 from apps.mnist.misread import Misread, read_misread
@@ -18,12 +17,10 @@ from apps.mnist.pad import GALLERY_CSS, GALLERY_HTML, GALLERY_JS, PAD_CSS, PAD_H
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, Palette, address, of_activations, percent, shades, signed
 from apps.predictor import Predictor
-from apps.serving import own, served, shipped
+from apps.serving import OWN, called, own_models, predictor_of, served, shipped
 from core import Array, CheckpointError
 
 SEE, PIXELS, MODELS = "What each layer makes of it", "Which pixels matter", "Models side by side"
-
-OWN = "run:"  # begins the name of a network that the visitor trained
 
 
 @st.cache_resource
@@ -51,20 +48,10 @@ def page() -> None:
 def own_runs() -> tuple[str, ...]:
     """The visitor's finished training, where the page's address names one."""
     try:
-        job = find(name) if (name := st.query_params.get("run")) else None
+        return own_models(MNIST, st.query_params.get("run"))
     except InputError as error:
         st.warning(str(error))
         return ()
-    return (f"{OWN}{job.name}",) if job and (job.run.folder / "model.json").is_file() else ()
-
-
-def predictor_of(name: str) -> Predictor:
-    """A shipped model, or the visitor's own. Raises InputError, CheckpointError."""
-    return own(MNIST.name, find(name.removeprefix(OWN)).run) if name.startswith(OWN) else served(MNIST.name, name)
-
-
-def called(name: str) -> str:
-    return f"your training ({find(name.removeprefix(OWN)).order.title})" if name.startswith(OWN) else name
 
 
 @st.fragment
@@ -75,7 +62,7 @@ def read(names: tuple[str, ...], palette: Palette) -> None:
     first = len(names) - 1 if names[-1].startswith(OWN) else 0
     name = right.selectbox("Network", names, index=first, format_func=called)
     try:
-        predictor = predictor_of(name)
+        predictor = predictor_of(MNIST, name)
         with left:
             picture = ask(palette)
         x = None if picture is None else encode(picture)[np.newaxis]
@@ -232,7 +219,7 @@ def show_pixels(predictor: Predictor, x: Array, answer: dict[str, Any], palette:
 
 
 def show_models(names: tuple[str, ...], picture: Any, palette: Palette) -> None:
-    answers = {called(name): predictor_of(name)(picture) for name in names}
+    answers = {called(name): predictor_of(MNIST, name)(picture) for name in names}
     verdicts = {f"{name}: {each['label']}": each["probabilities"] for name, each in answers.items()}
     st.altair_chart(
         charts.answers_side_by_side(verdicts, palette),

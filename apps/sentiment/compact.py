@@ -1,4 +1,4 @@
-"""A trained model in fewer bytes, as the zoo ships it: ratios in the weights they multiply, and half precision."""
+"""A trained model in fewer bytes, as the zoo ships it: ratios in the weights they multiply, 8 and 16 bits a number."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from apps.eight_bit import pack
 from apps.predictor import Predictor
 from apps.run import Facts, load_model, save_model
 from apps.task import Task, TaskData
@@ -18,10 +19,11 @@ from models.calibrated import Calibrated
 from models.ngrams import LogRatios
 
 SMALL = 1000  # numbers of an array that stays as it is
+WIDE = 8  # numbers of a row, from which on a scale of its own costs little
 
 
 def compact(task: Task, run: Path, stem: Path, data: TaskData) -> Facts:
-    """Write the model of a run to STEM.json and STEM.safetensors, in half precision, with the metrics that it then has.
+    """Write the model of a run to STEM.json and STEM.safetensors, in fewer bits, with the metrics that it then has.
 
     Raises CheckpointError where the run is damaged.
     """
@@ -29,7 +31,9 @@ def compact(task: Task, run: Path, stem: Path, data: TaskData) -> Facts:
     arguments = _without_ratios(facts["model"], facts["arguments"])
     smaller = build(facts["model"], arguments, rng=np.random.default_rng(0))
     _copy(model, smaller)
-    arrays = {name: _halved(name, parameter.value) for name, parameter in smaller.named_parameters()}
+    arrays: dict[str, Array] = {}
+    for name, parameter in smaller.named_parameters():
+        arrays |= _fewer_bits(name, parameter.value)
     facts = facts | {"arguments": arguments}
     save_model(stem, arrays, facts)
     facts |= measured(Predictor(task, stem).evaluate(data.test), data.split)
@@ -65,6 +69,10 @@ def _copy(old: Layer, new: Layer) -> None:
                 q.value[...] = p.value
 
 
-def _halved(name: str, value: Array) -> Array:
-    """In half precision, but for few numbers, and for the keys of n-grams, which are whole numbers."""
-    return value if value.size < SMALL or name.endswith("keys") else value.astype(np.float16)
+def _fewer_bits(name: str, value: Array) -> dict[str, Array]:
+    """Tables of vectors in 8 bits, other weights in 16; few numbers, and the keys of n-grams, as they are."""
+    if value.size < SMALL or name.endswith("keys"):
+        return {name: value}
+    if value.ndim == 2 and value.shape[1] >= WIDE and len(value) >= SMALL:
+        return pack(name, value)
+    return {name: value.astype(np.float16)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from apps.errors import InputError
-from apps.sentiment.words import MOST_CHARACTERS, check_text
+from apps.sentiment.words import MOST_CHARACTERS, TAG, check_text
 from apps.source import Source, find_source, load_split
 from apps.task import TaskData
 from core import Examples
@@ -22,6 +23,7 @@ SAMPLE = Path(__file__).with_name("sample.tsv")
 MOST_BYTES = 1 << 30  # of a CSV
 MOST_CLASSES = 1000
 LONGEST = 60  # words of a sentence that has parts
+LONGEST_ENDING = 40  # words
 REPEATED = 4  # times the sample is learned from beside the others: so few sentences would go under
 
 
@@ -44,8 +46,9 @@ DATASETS = {  # name -> what is learned from, the first of which is what is test
     "sst2": ("sst2",),
     "rotten_tomatoes": ("rotten_tomatoes",),
     "films": ("imdb", "sst2", "rotten_tomatoes"),  # long reviews and short sentences
-    "broad": ("imdb", "sst2", "rotten_tomatoes", "sample"),  # and sentences about other things
+    "broad": ("imdb", "sst2", "rotten_tomatoes", "sample"),  # and how reviews end, and sentences about other things
 }
+_END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")  # of a sentence
 
 
 class Texts(Examples):
@@ -82,12 +85,30 @@ def load(data: str | None, dataset: str = "imdb") -> TaskData:
     learned = [_read(source, "train", part.text) for source, part in zip(sources, parts, strict=True)]
     if "sample" in DATASETS[dataset]:
         learned += [_sample(None).train] * REPEATED  # type: ignore[list-item]
-    train = Texts([text for each in learned for text in each.x], np.concatenate([each.t for each in learned]))
+    train = _joined(learned)
     groups = phrase_groups(train.x) if "sst2" in DATASETS[dataset] else None
+    if "sample" in DATASETS[dataset]:
+        rows, ended = endings(learned[0])
+        train, groups = _joined([train, ended]), np.concatenate([groups, groups[rows]])  # type: ignore[index]
     test = _read(sources[0], parts[0].test, parts[0].text)
     name = " + ".join([part.repository for part in parts] + ["sample"] * ("sample" in DATASETS[dataset]))
     notice = next((source.notice for source in sources if source.notice), None)
     return _task_data(name, train, test, LABELS, notice, parts[0].test, groups)
+
+
+def _joined(parts: Sequence[Texts]) -> Texts:
+    return Texts([text for part in parts for text in part.x], np.concatenate([part.t for part in parts]))
+
+
+def endings(reviews: Texts) -> tuple[np.ndarray, Texts]:
+    """(which reviews, their last sentences with their labels), of those that end in 2 to LONGEST_ENDING words
+
+    A review sums up where it ends, so the label of the whole serves for most of these sentences: a model that reads
+    long reviews learns from them how single sentences sound.
+    """
+    last = [_END.split(TAG.sub(" ", text).strip())[-1].strip() for text in reviews.x]
+    rows = np.flatnonzero([2 <= len(sentence.split()) <= LONGEST_ENDING for sentence in last])
+    return rows, Texts([last[row] for row in rows], reviews.t[rows])
 
 
 def phrase_groups(texts: Sequence[str]) -> np.ndarray:

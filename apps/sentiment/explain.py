@@ -1,7 +1,8 @@
 """What every word of a text contributed to an answer: exactly for n-grams, by integrated gradients for the rest.
 
-An answer is explained in one number, the logit of a class minus the mean logit of the others. The contributions of the
-words and the number of a text whose words say nothing (`base`) add up to it. Nothing is rescaled to make them do so.
+An answer is explained in one number, the calibrated logit of a class minus the mean logit of the others; of two classes
+it is the log-odds of the probability. The contributions of the words and the number of a text whose words say nothing
+(`base`) add up to it. Nothing is rescaled to make them do so.
 """
 
 from __future__ import annotations
@@ -30,13 +31,13 @@ def explain(predictor: Any, text: str) -> dict[str, Any]:
 
     Of two labels the second is explained, of more the most probable one.
     """
-    x = predictor.encode([text])
-    logits = predictor.logits(x)[0]
-    p = np.exp(logits - logits.max())
-    p /= p.sum()
+    x, calibration = predictor.encode([text]), predictor.calibration
+    logits = predictor.logits(x)
+    (p,) = calibration.probabilities(logits, len(predictor.labels))
     k = 1 if len(p) == 2 else int(p.argmax())
     direction = np.full(len(p), -1 / (len(p) - 1), logits.dtype)  # of the number in the space of logits
     direction[k] = 1
+    direction /= calibration.temperature
     contributions, base = attribute(predictor.model, x.values[np.newaxis], direction)
     words = predictor.encoder.split(text)
     return {
@@ -58,7 +59,8 @@ def attribute(layer: Layer, ids: Array, direction: Array) -> tuple[Array, float]
     if isinstance(layer, Calibrated):
         return attribute(layer.inner, ids, direction / layer.temperature.value[bands(ids)][0])
     if isinstance(layer, Blend):
-        told = [attribute(part, ids, direction * a) for part, a in zip(layer.parts, layer.weight.value, strict=True)]
+        weight = layer.weight.value[bands(ids)][0]
+        told = [attribute(part, ids, direction * a) for part, a in zip(layer.parts, weight, strict=True)]
         return sum((part for part, _ in told), np.zeros(ids.shape[1])), sum(base for _, base in told)
     if isinstance(layer, Sequential):
         return _attribute_chain(list(layer.layers), ids, direction)

@@ -103,7 +103,7 @@ REGIONS = Task(  # not among TASKS: what it predicts serves to learn, and for no
     open=str,
     model="region_predictor",
     served="region_predictor",
-    entries={"region_predictor": Entry({}, Recipe(batch_size=1024, micro_batch=512, lanes=2, lr=1e-2))},
+    entries={"region_predictor": Entry({}, Recipe(batch_size=1024, micro_batch=128, lanes=2, lr=1e-2))},
     loss=loss,
     metrics={},
     score=None,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
+from apps.errors import InputError
 from apps.sentiment.blending import blend_runs
 from apps.sentiment.data import DATASETS, load, load_csv, read_csv
 from apps.sentiment.encoder import TextEncoder, fit_encoder
@@ -18,6 +21,12 @@ from models.ngrams import prepare_ngrams
 
 
 def open_text(given: str) -> str:
+    """The text. Raises InputError where it is too long, or came as bytes that are not UTF-8."""
+    try:
+        given.encode("utf-8")
+    except UnicodeEncodeError as error:
+        read = given[: error.start][-40:]
+        raise InputError(f"A text is not UTF-8 after {read!r}: save or send it as UTF-8.") from None
     return check_text(given, f"The text that begins with {given[:40]!r}")
 
 
@@ -47,6 +56,7 @@ def score(logits: Array, t: Array) -> dict[str, float]:
 
 
 _READER = Recipe(epochs=3, batch_size=64, lr=3e-3, dropout=0.4, clip_norm=1.0, validation=0.05, lanes=2, micro_batch=32)
+_VECTORS = {"vocabulary": 30_000, "features": 100}  # of words: what --unlabelled learned once serves both
 
 SENTIMENT = Task(
     name="sentiment",
@@ -55,7 +65,7 @@ SENTIMENT = Task(
     datasets=tuple(DATASETS),
     open=open_text,
     model="ngram_linear",
-    served="ngram_linear",
+    served="blend",
     entries={
         "ngram_linear": Entry(
             {"orders": 3, "rows": 300_000},
@@ -70,15 +80,20 @@ SENTIMENT = Task(
             Recipe(epochs=4, batch_size=64, lr=2e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
         ),
         "region_cnn": Entry(
-            {},
-            Recipe(
-                epochs=3, batch_size=64, lr=1e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32, unlabelled=1
-            ),
+            _VECTORS,
+            Recipe(epochs=3, batch_size=64, lr=1e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
         ),
-        "blend": Entry({}, Recipe(epochs=10, batch_size=64, lr=0.03, validation=0.2, lanes=2, micro_batch=32)),
+        "blend": Entry({}, Recipe(epochs=4, batch_size=64, lr=0.03, validation=0.2, lanes=2, micro_batch=32)),
         "text_rnn": Entry({}, _READER),
         "text_lstm": Entry({}, _READER),
-        "text_gru": Entry({}, _READER),
+        "text_gru": Entry(
+            _VECTORS,
+            replace(_READER, epochs=2, lr=2e-3),
+            {
+                "sst2": {"batch_size": 128, "micro_batch": 64},
+                "rotten_tomatoes": {"validation": 0.1},
+            },
+        ),
         "text_bigru": Entry({}, _READER),
     },
     loss=loss,

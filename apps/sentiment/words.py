@@ -22,7 +22,7 @@ MOST_CHARACTERS = 100_000  # of a text: seven times the longest review of IMDB
 PADDING, UNKNOWN = 0, 1  # ids; the words of the vocabulary follow
 SPECIAL = ("[PAD]", "[UNK]")
 
-_TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,300}>")  # "<br />", and not "I <3 it"
+TAG = re.compile(r"</?[a-zA-Z!][^<>]{0,300}>")  # "<br />", and not "I <3 it"
 _STRETCH = re.compile(r"([^\W\d_])\1{2,}")  # "soooo"
 _QUOTES = str.maketrans({"’": "'", "‘": "'", "`": "'", "´": "'", "“": '"', "”": '"', "\ufe0f": None})
 # words, with "n't", "'s", "'ll" … apart, so that "isn't" and "wasn't" share their "not"; numbers; signs one by one
@@ -34,7 +34,7 @@ def clean(text: str) -> str:
     if "&" in text:
         text = html.unescape(text)
     if "<" in text:
-        text = _TAG.sub(" ", text)
+        text = TAG.sub(" ", text)
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text).translate(_QUOTES)
     return _STRETCH.sub(r"\1\1", text.lower())

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from apps import charts
 from apps.errors import InputError
-from apps.jobs import Job, Order, ahead, curves, ensure_trainer, find, interrupted, submit
+from apps.jobs import CSV, Job, Order, ahead, curves, ensure_trainer, find, interrupted, submit
+from apps.lessons import LESSONS
 from apps.pictures import DARK, LIGHT, percent
 from apps.tasks import TASKS
+from apps.train.offers import MOST_UPLOADED, OFFERS, columns_of, networks, recipe_of, takes_dropout
 from core import OPTIMIZERS, SCHEDULES
 
-TRAINED_HERE = {"mnist": "Digits"}  # task -> what it is called
-DATA = {"sample": "the small sample", "": "the whole data set, where this machine has it"}
 ACTIVE = ("waiting", "loading", "training")
 MOST_SHOWN = 6
+FILES = {"model.safetensors": "Weights", "model.json": "Description", "report.html": "Report"}  # of a finished run
 
 
 def page() -> None:
@@ -28,6 +30,10 @@ def page() -> None:
     jobs = asked_for()
     with st.expander("A new training", expanded=not jobs, icon=":material/add:"):
         ask(jobs)
+    lesson = {str(number): each for number, each in enumerate(LESSONS)}.get(st.query_params.get("lesson", ""))
+    if jobs and lesson is not None:
+        st.subheader(lesson.title)
+        st.markdown(lesson.look)
     if jobs:
         follow([job.name for job in jobs])
 
@@ -46,32 +52,93 @@ def asked_for() -> list[Job]:
 def ask(jobs: list[Job]) -> None:
     """The form of a new training."""
     left, middle, right = st.columns(3, gap="medium")
-    task = TASKS[left.selectbox("Task", list(TRAINED_HERE), format_func=lambda name: TRAINED_HERE[name])]
-    data = middle.selectbox("Data", list(DATA), format_func=lambda name: DATA[name])
-    model = right.selectbox("Network", list(task.entries), index=list(task.entries).index("mlp"))
-    best = task.entries[model].recipe
-    optimizer = left.selectbox("Optimizer", list(OPTIMIZERS), index=list(OPTIMIZERS).index(best.optimizer))
-    schedule = middle.selectbox("Schedule of the rate", list(SCHEDULES), index=list(SCHEDULES).index(best.schedule))
-    lr = right.number_input("Learning rate", 1e-6, 100.0, best.lr, format="%g", key=f"lr {model}")
-    epochs = left.number_input("Epochs", 1, 200, max(best.epochs, 20), key=f"epochs {model}")
-    batch = middle.select_slider("Batch size", [16, 32, 64, 128, 256, 512], value=128)
-    held = right.slider("Held out", 0.05, 0.5, 0.2, 0.05, help="share of the training examples that is only tested on")
-    decay = left.number_input("Weight decay", 0.0, 10.0, best.weight_decay, format="%g", key=f"decay {model}")
-    dropout = middle.slider("Dropout", 0.0, 0.9, best.dropout, 0.05, key=f"dropout {model}")
-    augment = right.slider("Augmentation", 0.0, 2.0, 0.0, 0.1, help="how strongly digits are distorted at every visit")
-    recipe = {"optimizer": optimizer, "schedule": schedule, "lr": lr, "epochs": int(epochs), "batch_size": batch}
-    recipe |= {"validation": held, "weight_decay": decay, "augment": augment}
-    if dropout != best.dropout:
-        recipe["dropout"] = dropout
-    if st.button("Start", icon=":material/play_arrow:"):
+    task = left.selectbox("Task", list(OFFERS), format_func=lambda name: OFFERS[name].title, key="train_task")
+    offer, offered = OFFERS[task], networks(task)
+    data = middle.selectbox("Data", list(offer.data), format_func=offer.data.__getitem__, key=f"train_data {task}")
+    model = right.selectbox("Network", offered, index=offered.index(offer.model), key=f"train_network {task}")
+    table, columns = bring_table(task) if data == CSV else (b"", {})
+    recipe = ask_recipe(task, model)
+    missing = data == CSV and not table
+    if st.button("Start", icon=":material/play_arrow:", disabled=missing):
         try:
-            title = f"{model}, {optimizer} {lr:g}"
-            job = submit(Order(task.name, model, data, task.datasets[0], title, recipe))
+            title = f"{model}, {recipe['optimizer']} {recipe['lr']:g}"
+            dataset = CSV if data == CSV else TASKS[task].datasets[0] if task in TASKS else "taiwan"
+            job = submit(Order(task, model, data, dataset, title, recipe, columns=columns), table)
         except InputError as error:
             st.error(str(error))
             return
         st.query_params["runs"] = ",".join([*(each.name for each in jobs), job.name])
         st.rerun()
+
+
+def bring_table(task: str) -> tuple[bytes, dict[str, str]]:
+    """A visitor's table, and which of its columns are what; nothing as long as there is none that can be used."""
+    offer = OFFERS[task]
+    file = st.file_uploader(
+        f"A CSV file, a row for each of your {offer.unit}; the first line names the columns",
+        type=["csv"],
+        max_upload_size=MOST_UPLOADED,
+        key=f"train_table {task}",
+    )
+    st.caption(
+        "It is kept for your training alone, and removed when that has ended. A part of its rows is kept apart, to test"
+        " on." + (" Every other column becomes a feature." if task == "credit" else "")
+    )
+    if file is None:
+        return b"", {}
+    table = file.getvalue()
+    try:
+        names = columns_of(table)
+    except InputError as error:
+        st.error(str(error), icon=":material/error:")
+        return b"", {}
+    columns: dict[str, str] = {}
+    for (what, asked), side in zip(offer.columns.items(), st.columns(2, gap="medium"), strict=False):
+        likely = names.index(what) if what in names else 0 if what == "text" else len(names) - 1
+        columns[what] = side.selectbox(asked, names, index=likely, key=f"train_column {task} {what}")
+    return table, columns
+
+
+def ask_recipe(task: str, model: str) -> dict[str, Any]:
+    """How it learns: the fields of the recipe, which begin as they suit the network."""
+    best, takes, key = recipe_of(task, model), OFFERS[task].takes, f"{task} {model}"
+    left, middle, right = st.columns(3, gap="medium")
+    optimizers, schedules = list(OPTIMIZERS), list(SCHEDULES)
+    epochs = max(best.epochs, 20) if task == "mnist" else best.epochs
+    sizes = [16, 32, 64, 128, 256, 512]
+    size = best.batch_size if best.batch_size in sizes else 128
+    recipe: dict[str, Any] = {
+        "optimizer": left.selectbox("Optimizer", optimizers, optimizers.index(best.optimizer), key=f"optimizer {key}"),
+        "schedule": middle.selectbox(
+            "Schedule of the rate", schedules, schedules.index(best.schedule), key=f"schedule {key}"
+        ),
+        "lr": right.number_input("Learning rate", 1e-6, 100.0, best.lr, format="%g", key=f"lr {key}"),
+        "epochs": int(left.number_input("Epochs", 1, 200, epochs, key=f"epochs {key}")),
+        "batch_size": middle.select_slider("Batch size", sizes, size, key=f"batch {key}"),
+        "weight_decay": right.number_input(
+            "Weight decay", 0.0, 10.0, best.weight_decay, format="%g", key=f"decay {key}"
+        ),
+    }
+    if takes_dropout(task, model):
+        dropout = left.slider("Dropout", 0.0, 0.9, best.dropout, 0.05, key=f"dropout {key}")
+        if dropout != best.dropout:
+            recipe["dropout"] = dropout
+    if "validation" in takes:
+        told = "share of the training examples that is only tested on"
+        recipe["validation"] = middle.slider("Held out", 0.05, 0.5, 0.2, 0.05, help=told, key=f"held {key}")
+    if "augment" in takes:
+        told = "how strongly digits are distorted at every visit"
+        recipe["augment"] = right.slider("Augmentation", 0.0, 2.0, 0.0, 0.1, help=told, key=f"augment {key}")
+    with st.expander("More against learning by heart"):
+        left, middle, right = st.columns(3, gap="medium")
+        recipe["l2"] = left.number_input("L2 penalty", 0.0, 10.0, best.l2, format="%g", key=f"l2 {key}")
+        recipe["l1"] = middle.number_input("L1 penalty", 0.0, 10.0, best.l1, format="%g", key=f"l1 {key}")
+        if "patience" in takes:
+            told = "stop after so many epochs without a better held-out loss, and keep the best weights; 0: never"
+            recipe["patience"] = int(
+                right.number_input("Early stopping after", 0, 200, best.patience, help=told, key=f"patience {key}")
+            )
+    return recipe
 
 
 def follow(names: list[str]) -> None:
@@ -87,12 +154,7 @@ def show(names: list[str], was_active: bool) -> None:
     except InputError as error:
         st.warning(str(error))
         return
-    lines = curves(jobs)
-    if lines:
-        left, right = st.columns(2, gap="medium")
-        left.altair_chart(charts.learning(lines, "loss", palette), key="train_loss", alt="Loss by step")
-        right.altair_chart(charts.learning(lines, "accuracy", palette), key="train_accuracy", alt="Accuracy by step")
-        st.caption("Full lines: in training, smoothed over about ten batches. Dots: held out, after each epoch.")
+    show_curves(jobs, palette)
     for number, job in enumerate(jobs, start=1):
         with st.container(border=True):
             show_job(number, job, palette)
@@ -103,25 +165,54 @@ def show(names: list[str], was_active: bool) -> None:
         st.rerun()  # from now on, or no longer, every second
 
 
+def show_curves(jobs: list[Job], palette: Any) -> None:
+    lines = curves(jobs)
+    drawn = [value for value in ("loss", "accuracy") if any(value in line for line in lines)]
+    if not drawn:
+        return
+    for value, column in zip(drawn, st.columns(len(drawn), gap="medium"), strict=True):
+        chart = charts.learning(lines, value, palette)
+        column.altair_chart(chart, key=f"train_{value}", alt=f"{value.capitalize()} by step")
+    held = any(line["what"] == "held out" for line in lines)
+    dots = " Dots: held out, after each epoch." if held else ""
+    high = (
+        " A loss above 20 lies on the upper edge."
+        if any(line.get("loss", 0) > charts.HIGHEST for line in lines)
+        else ""
+    )
+    st.caption(f"Full lines: in training, smoothed over about ten batches.{dots}{high}")
+
+
 def show_job(number: int, job: Job, palette: Any) -> None:
     status = job.status()
     state = "interrupted" if interrupted(job) else status["state"]
     st.markdown(f"**{number} · {job.order.title}** — {said(job, state, status)}")
     if state == "training" and status.get("steps"):
-        rate = f"{status['rate']:,.0f} {status['unit']}/s, {status['left']:.0f} s left"
-        st.progress(status["step"] / status["steps"], f"epoch {status['epoch']} of {status['epochs']}, {rate}")
+        rate = f", {status['rate']:,.0f} {status['unit']}/s" if "rate" in status else ""
+        st.progress(min(1.0, status["step"] / status["steps"]), f"{status['what']}{rate}, {status['left']:.0f} s left")
     row = st.container(horizontal=True)
     if state in ACTIVE:
         row.button("Stop", key=f"stop {job.name}", icon=":material/stop:", on_click=job.stop)
     if state in ("stopped", "interrupted"):
         row.button("Resume", key=f"resume {job.name}", icon=":material/play_arrow:", on_click=job.resume)
-    model = job.run.folder / "model.safetensors"
-    if state == "finished" and model.is_file():
-        row.download_button("Weights", model.read_bytes(), "model.safetensors", key=f"w {job.name}", on_click="ignore")
-        description = (job.run.folder / "model.json").read_bytes()
-        row.download_button("Description", description, "model.json", key=f"d {job.name}", on_click="ignore")
-        row.page_link("mnist/page.py", label="Draw for it", icon=":material/draw:", query_params={"run": job.name})
+    if state == "finished":
+        offer_run(row, job)
     show_doctor(job, palette)
+
+
+def offer_run(row: Any, job: Job) -> None:
+    """What a finished run can be used for."""
+    for name, label in FILES.items():
+        file = job.run.folder / name
+        if file.is_file():
+            row.download_button(label, file.read_bytes(), name, key=f"{name} {job.name}", on_click="ignore")
+    page, label, icon = OFFERS[job.order.task].page
+    if (Path(__file__).parents[1] / page).is_file():
+        row.page_link(page, label=label, icon=icon, query_params={"run": job.name})
+    if job.order.task == "mnist":
+        row.page_link(
+            "inside/page.py", label="Look inside", icon=":material/account_tree:", query_params={"run": job.name}
+        )
 
 
 def said(job: Job, state: str, status: dict[str, Any]) -> str:
@@ -131,8 +222,12 @@ def said(job: Job, state: str, status: dict[str, Any]) -> str:
             f"waiting; {before} {'training comes' if before == 1 else 'trainings come'} first" if before else "waiting"
         )
     if state == "finished":
-        accuracy = status["metrics"].get("accuracy")
-        score = f"; {percent(accuracy)} of {status['examples']:,} test images read" if accuracy is not None else ""
+        metrics, tested = status["metrics"], f"{status['examples']:,} test {OFFERS[job.order.task].unit}"
+        score = ""
+        if "accuracy" in metrics:
+            score = f"; {percent(metrics['accuracy'])} of {tested} right"
+        elif "roc_auc" in metrics:
+            score = f"; ROC AUC {metrics['roc_auc']:.4f} on {tested}"
         return f"finished in {status['seconds']:.0f} s{score}"
     return {"interrupted": "interrupted; nothing is lost", "loading": "reading the data"}.get(
         state, f"{state}: {status['said']}" if status["said"] else state
@@ -141,7 +236,7 @@ def said(job: Job, state: str, status: dict[str, Any]) -> str:
 
 def show_doctor(job: Job, palette: Any) -> None:
     """What the doctor says of the last epoch, and how gradients flow."""
-    history = job.history()
+    history = [line for line in job.history() if line.get("layers")]
     if not history:
         return
     findings = job.findings()

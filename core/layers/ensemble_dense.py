@@ -44,12 +44,25 @@ class EnsembleDense(Layer):
         members, inputs = self.r.value.shape
         if x.shape[1:] not in ((inputs,), (members, inputs)):
             raise ValueError(f"EnsembleDense takes (N, {inputs}) or (N, {members}, {inputs}), not {x.shape}")
+        if x.ndim == 2 and not ctx.keeps:
+            return self._all_alike(x, ctx)
         each = x[:, None] if x.ndim == 2 else x  # (N, 1 or K, I)
         z = np.multiply(each, self.r.value, out=ctx.buffer("z", (len(x), members, inputs)))
         h = ctx.buffer("h", (len(x), members, self.s.value.shape[1]))
         np.dot(z.reshape(-1, inputs), self.weight.value, out=h.reshape(-1, h.shape[2]))
         ctx.save(each, z, h, x.ndim)
         y: Array = np.multiply(h, self.s.value, out=ctx.buffer("y", h.shape))
+        y += self.bias.value
+        return y
+
+    def _all_alike(self, x: Array, ctx: Context) -> Array:
+        """The same from one product with r_k ∘ W ∘ s_k side by side, where nothing need be saved."""
+        r, s = self.r.value, self.s.value
+        table = ctx.buffer("table", (r.shape[1], *s.shape))  # (I, K, O)
+        np.multiply(self.weight.value[:, None], s, out=table)
+        table *= r.T[:, :, None]
+        y = ctx.buffer("y", (len(x), *s.shape))
+        np.dot(x, table.reshape(len(table), -1), out=y.reshape(len(x), -1))
         y += self.bias.value
         return y
 

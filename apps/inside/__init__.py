@@ -1,0 +1,1 @@
+"""One prediction followed through a network, forward, back, and one step further."""
