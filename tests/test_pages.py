@@ -9,7 +9,6 @@ pytest.importorskip("streamlit", reason="streamlit, of the extra apps, is not in
 
 from streamlit.testing.v1 import AppTest
 
-import apps.inside.subjects
 import apps.predictor
 import apps.serving
 from apps.credit.applicant import fields, filled
@@ -41,7 +40,7 @@ def fresh():
 
 @pytest.fixture
 def no_weights(tmp_path, monkeypatch):
-    for module in (apps.predictor, apps.serving, apps.inside.subjects):
+    for module in (apps.predictor, apps.serving):
         monkeypatch.setattr(module, "WEIGHTS", tmp_path)
 
 

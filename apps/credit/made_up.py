@@ -9,7 +9,6 @@ from __future__ import annotations
 import numpy as np
 
 from apps.credit.model import CreditModel
-from apps.credit.schema import Feature
 from apps.credit.stability import ordinary_values, training_of
 
 FAMILY, RISK, OWN = 0.85, 0.45, 0.35  # how much a column follows its family, the risk, and nobody
@@ -81,7 +80,9 @@ def made_up_table(model: CreditModel, rows: int = 2000) -> tuple[list[str], list
     numbers, risk = _drawn(model, rows, rng, DRIFT)
     schema = model.schema
     columns = [
-        [cell(f, value) for value in numbers[:, i].tolist()] for i, f in enumerate(schema.features) if not f.rule
+        [feature.cell(value) for value in numbers[:, i].tolist()]
+        for i, feature in enumerate(schema.features)
+        if not feature.rule
     ]
     for _ in schema.protected:
         columns.append(np.where(0.5 * risk + rng.standard_normal(rows) > 0, "group A", "group B").tolist())
@@ -89,12 +90,3 @@ def made_up_table(model: CreditModel, rows: int = 2000) -> tuple[list[str], list
     columns.append(np.where(rng.random(rows) < model.pd(numbers), schema.positive, other).tolist())
     names = [*(f.name for f in schema.asked), *schema.protected, schema.target]
     return names, [list(row) for row in zip(*columns, strict=True)]
-
-
-def cell(feature: Feature, value: float) -> str:
-    """A number of a feature as a CSV file has it."""
-    if np.isnan(value):
-        return ""
-    if feature.categories:
-        return feature.apart[-1 - int(value)] if value < 0 else feature.categories[int(value)]
-    return f"{value:.12g}"

@@ -54,6 +54,14 @@ class Feature:
         """Numbers outside the order: special codes, or −1, −2 … for the levels that stand apart"""
         return self.specials + tuple(-1.0 - i for i in range(len(self.apart)))
 
+    def cell(self, value: float) -> str:
+        """A number of the feature as a CSV file has it."""
+        if np.isnan(value):
+            return ""
+        if self.categories:
+            return self.apart[-1 - int(value)] if value < 0 else self.categories[int(value)]
+        return f"{value:.12g}"
+
     def show(self, value: float) -> str:
         """A number of the feature as a person reads it."""
         if np.isnan(value):

@@ -16,17 +16,15 @@ from apps.inside.small import SIDE
 from apps.inside.subjects import MOST_WORDS, SMALL, Subject
 from apps.inside.sums import Sum
 from apps.inside.trace import RULES, Step, Trace, Visit, follow, step
-from apps.jobs import find
 from apps.mnist.image import encode
 from apps.mnist.pad import A_THREE, PAD_CSS, PAD_HTML, PAD_JS, draw
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, Palette, address, of_activations, of_weights, percent, shades
 from apps.sentiment.task import SENTIMENT
-from apps.serving import own, served
+from apps.serving import called, own_models, predictor_of, served, served_credit
 from core import Array, CheckpointError, MeanSquaredError
 
 DIGIT, SENTENCE, APPLICANT, PLAIN = "A digit", "A sentence", "An applicant", "Two numbers"
-OWN = "your training"
 FIRST_TEXT = "The pace is slow, but I would not have missed a minute."
 RATES = [round(m * 10.0**e, 6) for e in range(-5, 1) for m in (1, 2, 5)] + [10.0]
 HISTOGRAM_FROM = 300  # numbers: below, a picture says it all
@@ -77,9 +75,8 @@ def choose(palette: Palette) -> None:
 
 
 def ask_digit(left: Any, right: Any) -> tuple[Subject, Any] | None:
-    run = st.query_params.get("run")
-    names = (*([OWN] if run else []), *subjects.digit_networks())
-    name = right.selectbox("Network", names, format_func=called, key="inside_network")
+    names = (*own_models(MNIST, st.query_params.get("run")), *subjects.digit_networks())
+    name = right.selectbox("Network", names, format_func=of_digits, key="inside_network")
     with left:
         kept = (st.session_state.get("inside_pad") or {}).get("strokes")
         kept = A_THREE if kept is None else kept
@@ -89,18 +86,11 @@ def ask_digit(left: Any, right: Any) -> tuple[Subject, Any] | None:
         right.info("Draw a digit to follow it.")
         return None
     x = encode(picture)
-    if name == SMALL:
-        network = None
-    else:
-        network = own(MNIST.name, find(run or "").run) if name == OWN else served(MNIST.name, name)
-    return subjects.digit(x, network), partial(show_digit, x)
+    return subjects.digit(x, None if name == SMALL else predictor_of(MNIST, name)), partial(show_digit, x)
 
 
-def called(name: str) -> str:
-    """A network, and how many of its numbers can be seen."""
-    if name == SMALL:
-        return "small: every number on screen"
-    return name
+def of_digits(name: str) -> str:
+    return "small: every number on screen" if name == SMALL else called(name)
 
 
 def show_digit(x: Array, palette: Palette, subject: Subject) -> None:
@@ -149,7 +139,7 @@ def ask_applicant(left: Any, right: Any) -> tuple[Subject, Any] | None:
         left.info("No trained network for applicants is here yet. Train one: `python scripts/train_credit.py`")
         return None
     name = right.selectbox("Network", names, key="inside_credit_network")
-    model = subjects.credit_model(name)
+    model = served_credit(name)
     with left:
         st.caption("A made-up holder of a credit card, typical of those near the cut-off. Change any value.")
         rows = [

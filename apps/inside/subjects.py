@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
-from apps.credit.model import CreditModel, Member, load_credit
-from apps.credit.schema import Feature
+from apps.credit.model import CreditModel, Member
 from apps.credit.table import Table
 from apps.errors import InputError
 from apps.inside.small import SIDE, pooled, small
@@ -19,9 +17,8 @@ from apps.mnist.task import MNIST
 from apps.predictor import Predictor
 from apps.sentiment.encoder import TextEncoder
 from apps.sentiment.task import SENTIMENT
-from apps.serving import served, shipped
+from apps.serving import served, shipped, shipped_credit
 from core import BinaryCrossEntropy, Context, EmbeddingBag, Ensemble, MeanSquaredError, SoftmaxCrossEntropy
-from models import WEIGHTS
 from models.ngrams import LogRatios, NGrams, find
 
 SMALL = "small"  # the network of apps/inside/small.py, as it is chosen on the page
@@ -118,7 +115,9 @@ def _tempered(network: Predictor) -> str:
 
 
 def sentence_networks() -> tuple[str, ...]:
-    return shipped(SENTIMENT)
+    """The sum of n-grams first; blends are left out, whose parts are followed by themselves."""
+    names = [name for name in shipped(SENTIMENT) if name != "blend"]
+    return tuple(sorted(names, key=lambda name: name != "ngram_linear"))
 
 
 def sentence(text: str, network: Predictor) -> Subject:
@@ -173,30 +172,16 @@ def grams(subject: Subject, trace: Trace) -> list[Gram]:
 
 
 def credit_networks() -> tuple[str, ...]:
-    return tuple(name for name in CREDIT if (WEIGHTS / f"credit_{name}.json").is_file())
-
-
-@lru_cache(maxsize=4)
-def credit_model(name: str) -> CreditModel:
-    """A shipped credit model. Raises CheckpointError where it is damaged."""
-    return load_credit(WEIGHTS / f"credit_{name}")
+    return tuple(name for name in CREDIT if name in shipped_credit())
 
 
 def cells(model: CreditModel) -> dict[str, str]:
     """{feature: what a CSV file would say of it} of a made-up applicant who is typical near the cut-off"""
     return {
-        feature.name: _cell(feature, value)
+        feature.name: feature.cell(value)
         for feature, value in zip(model.schema.features, model.typical, strict=True)
         if not feature.rule
     }
-
-
-def _cell(feature: Feature, value: float) -> str:
-    if np.isnan(value):
-        return ""
-    if feature.categories:
-        return feature.apart[-1 - int(value)] if value < 0 else feature.categories[int(value)]
-    return f"{value:.12g}"
 
 
 def applicant(model: CreditModel, told: Mapping[str, str], part: int) -> Subject:
