@@ -9,6 +9,7 @@ pytest.importorskip("streamlit", reason="streamlit, of the extra apps, is not in
 
 from streamlit.testing.v1 import AppTest
 
+import apps.inside.subjects
 import apps.predictor
 import apps.serving
 from apps.credit.applicant import fields, filled
@@ -375,6 +376,24 @@ def test_a_prediction_is_followed_to_the_end_and_back(what):
     assert app.button(key="inside_go").disabled
     app.button(key="inside_back").click().run()
     assert app.session_state.inside_at == names[-2]
+
+
+@pytest.mark.parametrize(
+    ("what", "key", "names"),
+    [
+        ("A digit", "inside_network", apps.inside.subjects.digit_networks()),
+        ("A sentence", "inside_sentence_network", apps.inside.subjects.sentence_networks()),
+        ("An applicant", "inside_credit_network", apps.inside.subjects.credit_networks()),
+    ],
+)
+def test_every_station_of_every_network_is_shown(what, key, names):
+    for name in names:
+        app = inside(inside_what=what)
+        app.selectbox(key=key).set_value(name).run()
+        for station in stations(app):
+            app.selectbox(key="inside_at").set_value(station).run()
+            assert not app.exception, (name, station)
+            assert f"#### {station}" in texts(app)
 
 
 @pytest.mark.usefixtures("no_weights")

@@ -22,7 +22,7 @@ from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, Palette, address, of_activations, of_weights, percent, shades
 from apps.sentiment.task import SENTIMENT
 from apps.serving import called, own_models, predictor_of, served, served_credit
-from core import Array, CheckpointError, MeanSquaredError
+from core import Array, CheckpointError, Dense, MeanSquaredError
 
 DIGIT, SENTENCE, APPLICANT, PLAIN = "A digit", "A sentence", "An applicant", "Two numbers"
 FIRST_TEXT = "The pace is slow, but I would not have missed a minute."
@@ -393,11 +393,9 @@ def show_gradient_sums(subject: Subject, visit: Visit, palette: Palette) -> None
     grads = [weight.grad for weight in visit.weights if weight.name == "weight" and weight.grad is not None]
     if grads and grads[0].any():
         at = sums.strongest(grads[0])
-        name = (
-            f"∂L/∂W[{x_names[at[0]]}, {y_names[at[1]]}]"
-            if len(at) == 2
-            else f"∂L/∂W[{', '.join(str(i + 1) for i in at)}]"
-        )
+        plain = isinstance(visit.layer, Dense) and visit.x.ndim == 1  # a weight lies between an input and an output
+        places = [x_names[at[0]], y_names[at[1]]] if plain else [str(i + 1) for i in at]
+        name = f"∂L/∂W[{', '.join(places)}]"
         if (found := sums.weight_sum(visit, at, name)) is not None:
             st.markdown("The weight that the loss depends on most:")
             show_sum(found, palette)
