@@ -429,7 +429,7 @@ def _list(arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json([{name: _number(text) for name, text in row.items()} for row in rows])
         return 0
-    shown = ("name", "dataset", "metric", "mean", "sd", "seeds", "parameters", "seconds", "shipped")
+    shown = ("name", "dataset", "metric", "mean", "sd", "seeds", "parameters", "seconds", "answer_ms", "shipped")
     widths = [max(len(name), *(len(row[name]) for row in rows)) for name in shown]
     for line in (dict(zip(shown, shown, strict=True)), *rows):
         print("  ".join(line[name].ljust(width) for name, width in zip(shown, widths, strict=True)).rstrip())

@@ -22,7 +22,7 @@ from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, address, percent, shades
 from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES
-from apps.serving import made_up_applicants, results, served, served_credit, shipped_credit
+from apps.serving import credit_model, made_up_applicants, results, served, shipped_credit
 from core import CheckpointError
 
 
@@ -65,7 +65,7 @@ def credit_example() -> None:
     names = shipped_credit()
     if not names:
         raise InputError("No credit model comes with trained weights: train one.")
-    told = answer(served_credit(names[0]), made_up_applicants(names[0])["Refused"])
+    told = answer(credit_model(names[0]), made_up_applicants(names[0])["Refused"])
     st.metric("The decision", "refused" if told.refused else "accepted")
     st.caption(f"{percent(told.pd)} probability of default, {told.points:.0f} points. First of the reasons:")
     st.markdown(f"*{literal(told.reasons[0])}*")
@@ -127,7 +127,7 @@ def home() -> None:
 
 
 def zoo_table() -> None:
-    lines = ["| model | task | score | parameters | training |", "|---|---|---|--:|--:|"]
+    lines = ["| model | task | score | parameters | training | an answer |", "|---|---|---|--:|--:|--:|"]
     for row in results():
         name, metric, share = row["name"], row["metric"], row["metric"] == "accuracy"
         mean, spread = (f"{100 * float(row[key]):.2f}" if share else f"{float(row[key]):.4f}" for key in ("mean", "sd"))
@@ -135,9 +135,12 @@ def zoo_table() -> None:
         score += f"{' %' if share else ''} {metric.replace('_', ' ').replace('roc auc', 'ROC AUC')}"
         size = f"{int(row['parameters']):,}"
         seconds = f"{float(row['seconds']):.0f} s" if row["seconds"] else ""  # not measured yet
-        lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} |")
+        answer = f"{float(row['answer_ms']):.2g} ms" if row["answer_ms"] else ""
+        lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} | {answer} |")
     st.markdown("\n".join(lines))
-    st.caption("Mean ± standard deviation over seeds, on test data. Training time on two cores.")
+    st.caption(
+        "Mean ± standard deviation over seeds, on test data. Time of training on two cores, and of one answer on one."
+    )
 
 
 def icon() -> Any:

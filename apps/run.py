@@ -10,7 +10,6 @@ curves.png          the history, drawn
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from filelock import FileLock, Timeout
 
 from apps.eight_bit import unpack
 from apps.errors import InputError
@@ -72,27 +72,21 @@ class Run:
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Inside, no other process trains in this folder (where the system can lock one; it forgets with the process).
+        """Inside, no other process trains in this folder; the system forgets the lock with the process.
 
         Raises InputError where another one does.
         """
+        lock = FileLock(self.folder / ".lock", thread_local=False)  # an iterator may end on another thread
         try:
-            import fcntl
-        except ImportError:  # Windows
-            yield
-            return
-        folder = os.open(self.folder, os.O_RDONLY)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            os.close(folder)
+            lock.acquire(blocking=False)
+        except Timeout:
             raise InputError(
                 f"Another training is writing to {self.folder}: wait for it, or give another --out."
             ) from None
         try:
             yield
         finally:
-            os.close(folder)
+            lock.release()
 
     def save_state(self, state: State, facts: Facts) -> None:
         """Replace the state, in one rename."""

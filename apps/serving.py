@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 
 from apps.credit.entries import DEFAULT, MODELS
 from apps.credit.made_up import examples
 from apps.credit.model import CreditModel, load_credit
 from apps.errors import InputError
-from apps.jobs import find
+from apps.jobs import Order, find
 from apps.predictor import Predictor, open_predictor
 from apps.run import Run
 from apps.task import Task
@@ -46,14 +47,25 @@ def _own(task: str, run: Run, written: int) -> Predictor:
     return open_predictor(TASKS[task], run=run.folder)
 
 
-def own_models(task: Task, run: str | None) -> tuple[str, ...]:
-    """The model of the training with this id, where it is one for the task and has left one.
+def own_models(task: str, run: str | None) -> tuple[tuple[str, ...], str]:
+    """(the model of the training with this id, where it is one for the task and has left one; what to tell a visitor)
 
-    Raises InputError where there is no such training.
+    There is something to tell where no such training is here.
     """
-    job = find(run) if run else None
-    fits = job is not None and job.order.task == task.name and (job.run.folder / "model.json").is_file()
-    return (f"{OWN}{run}",) if fits else ()
+    try:
+        job = find(run) if run else None
+        fits = job is not None and job.order.task == task and (job.run.folder / "model.json").is_file()
+        return (f"{OWN}{run}",) if fits else (), ""
+    except InputError as error:
+        return (), str(error)
+
+
+def order_of(run: str | None) -> Order | None:
+    """What a training was asked to do; None where there is no such training."""
+    try:
+        return find(run).order if run else None
+    except InputError:
+        return None
 
 
 def predictor_of(task: Task, name: str) -> Predictor:
@@ -72,16 +84,33 @@ def shipped_credit() -> tuple[str, ...]:
     return tuple(sorted(names, key=lambda name: name != DEFAULT))
 
 
-@lru_cache(maxsize=8)
-def served_credit(name: str) -> CreditModel:
-    """A shipped credit model. Raises CheckpointError as `load_credit`."""
-    return load_credit(WEIGHTS / f"credit_{name}")
+def credit_model(name: str) -> CreditModel:
+    """A shipped credit model, or one of `own_models`. Raises InputError, and CheckpointError as `load_credit`."""
+    return _credit(*_place(name))
 
 
-@lru_cache(maxsize=8)
 def made_up_applicants(name: str) -> Mapping[str, Array]:
-    """{what they are like: an applicant (F,)} to try a shipped credit model on"""
-    return examples(served_credit(name))
+    """{what they are like: an applicant (F,)} to try a credit model on. Raises as `credit_model`."""
+    return _made_up(*_place(name))
+
+
+def _place(name: str) -> tuple[Path, int]:
+    """(the stem of a credit model's files, when they were written)"""
+    stem = find(name.removeprefix(OWN)).run.folder / "model" if name.startswith(OWN) else WEIGHTS / f"credit_{name}"
+    try:
+        return stem, stem.with_suffix(".json").stat().st_mtime_ns
+    except OSError:
+        raise InputError("This model is gone, or its training has not left it yet.") from None
+
+
+@lru_cache(maxsize=8)
+def _credit(stem: Path, written: int) -> CreditModel:
+    return load_credit(stem)
+
+
+@lru_cache(maxsize=8)
+def _made_up(stem: Path, written: int) -> Mapping[str, Array]:
+    return examples(_credit(stem, written))
 
 
 def results() -> list[dict[str, str]]:

@@ -13,16 +13,15 @@ from typing import Any
 import numpy as np
 
 from apps.credit import training as credit
-from apps.credit.command_line import measured
+from apps.credit.command_line import finish
 from apps.credit.data import Choices
 from apps.credit.data import load as load_applicants
-from apps.credit.report import write_report
 from apps.errors import InputError
 from apps.jobs import CSV, ENDED, Job, Order, all_jobs
 from apps.run import Run, load_model
 from apps.task import TaskData
 from apps.tasks import TASKS
-from apps.training import Plan, Result, choose, enough_epochs, prepare, train, versions
+from apps.training import Plan, Result, choose, enough_epochs, prepare, train
 from core import CheckpointError, Context, NonFiniteLoss, Step, write_atomically
 from core.diagnostics import diagnose, inspect
 
@@ -136,7 +135,8 @@ def follow_credit(job: Job, plan: credit.Plan, resumes: bool) -> None:
     with open(job.place / "live.jsonl", "a", encoding="utf-8") as live:
         for told_of in credit.train(plan, job.run, resume=resumes, stop=lambda: job.is_to_stop):
             if isinstance(told_of, credit.Trained):
-                finish_credit(job, plan, told_of)
+                metrics = finish(job.run, plan, told_of)
+                job.tell("finished", metrics=metrics, examples=len(plan.data.test), seconds=told_of.seconds)
                 return
             event = told_of.event
             if not isinstance(event, Step):
@@ -156,15 +156,6 @@ def follow_credit(job: Job, plan: credit.Plan, resumes: bool) -> None:
             what = f"network {told_of.job + 1} of {told_of.jobs} ({told_of.part})"
             job.tell("training", step=done, steps=1.0, left=left, what=what)
     job.tell("stopped")
-
-
-def finish_credit(job: Job, plan: credit.Plan, trained: credit.Trained) -> None:
-    """Test the model on the applicants set apart, and write what the pages offer."""
-    metrics = measured(trained.model, plan.data)
-    facts = {"metrics": metrics, "split": "test", "examples": len(plan.data.test), "versions": versions()}
-    trained.model.save(job.run.folder / "model", plan.facts() | facts)
-    write_report(job.run.folder / "report.html", plan, trained, trained.model)
-    job.tell("finished", metrics=metrics, examples=len(plan.data.test), seconds=trained.seconds)
 
 
 def tell_progress(job: Job, event: Step, total: int, rate: float, plan: Plan) -> None:

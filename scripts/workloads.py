@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -172,7 +173,8 @@ def first_step(work: Workload, folder: Path) -> None:
     arrays: dict[str, Any] = {"loss": value, "y": predict(model, x)}
     for i, parameter in enumerate(model.trainable()):
         arrays |= {f"w{i}": parameter.value, f"g{i}": grads[parameter]}
-    np.savez(folder / "first.npz", **arrays)
+    np.savez(folder / f"{os.getpid()}.npz", **arrays)
+    (folder / f"{os.getpid()}.npz").replace(folder / "first.npz")  # at once: others may be reading the one before
 
 
 def training(work: Workload, threads: int = 2) -> Iterator[None]:

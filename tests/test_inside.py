@@ -15,7 +15,7 @@ from apps.mnist.image import encode
 from apps.mnist.pad import A_THREE, draw
 from apps.mnist.task import MNIST
 from apps.sentiment.task import SENTIMENT
-from apps.serving import served, served_credit
+from apps.serving import credit_model, served
 from core import Context, Conv2D, Dense, Total
 from core.padded import values_of
 
@@ -31,7 +31,7 @@ def digit(name, noise=0.02):
 
 
 def applicant(name, part=1):
-    model = served_credit(name)
+    model = credit_model(name)
     return subjects.applicant(model, subjects.cells(model), part).judged(1)
 
 
@@ -273,7 +273,7 @@ def test_two_numbers_are_those_of_the_page_by_hand():
 
 def test_the_served_networks_are_not_touched():
     networks = [served(MNIST.name, "lenet5").model, served(SENTIMENT.name, "ngram_linear").model]
-    networks += [served_credit("additive").members[1].network]
+    networks += [credit_model("additive").members[1].network]
     before = [[p.value.tobytes() for p in network.parameters()] for network in networks]
     kinds = [p.value.dtype for p in networks[0].parameters()]
     for name in ("lenet5", "sentence", "additive"):
@@ -309,7 +309,7 @@ def test_the_n_grams_of_a_sentence_add_up_to_its_logit():
 
 @pytest.mark.parametrize("name", subjects.CREDIT)
 def test_the_applicant_is_scored_as_the_model_scores(name):
-    model = served_credit(name)
+    model = credit_model(name)
     told = subjects.cells(model)
     logits = []
     for part in range(len(model.members)):
@@ -321,7 +321,7 @@ def test_the_applicant_is_scored_as_the_model_scores(name):
 
 
 def test_a_value_that_cannot_be_used_gets_a_sentence():
-    model = served_credit("additive")
+    model = credit_model("additive")
     with pytest.raises(subjects.InputError, match="not a finite number"):
         subjects.applicant(model, subjects.cells(model) | {"LIMIT_BAL": "much"}, 0)
 

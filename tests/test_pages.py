@@ -1,5 +1,6 @@
 """Every page of the application, run without a browser: with the shipped weights, and with none."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from apps.mnist.pad import A_THREE
 from apps.mnist.task import MNIST
 from apps.sentiment.reading import read
 from apps.sentiment.task import SENTIMENT
+from models import WEIGHTS
 
 HOME = str(Path(__file__).parents[1] / "apps" / "home.py")
 PAGES = (
@@ -31,7 +33,7 @@ SECONDS = 60
 
 @pytest.fixture(autouse=True)
 def fresh():
-    kept = apps.serving.served, apps.serving.served_credit, apps.serving.made_up_applicants
+    kept = apps.serving.served, apps.serving._credit, apps.serving._made_up
     for each in kept:
         each.cache_clear()
     yield
@@ -236,7 +238,7 @@ def test_every_made_up_applicant_gets_what_it_promises():
 
 def test_a_slider_moves_the_answer_as_the_model_says():
     app = opened("credit/page.py")
-    model = apps.serving.served_credit(apps.serving.shipped_credit()[0])
+    model = apps.serving.credit_model(apps.serving.shipped_credit()[0])
     app.selectbox(key="credit PAY_0").set_value("3 months late").run()
     asked = fields(model)
     told = {each.feature.name: each.options[app.session_state[f"credit {each.feature.name}"]] for each in asked}
@@ -268,7 +270,7 @@ def test_the_other_credit_models_answer(model):
 
 def test_the_scorecard_adds_up_for_the_applicant_of_the_form():
     app = opened("credit/page.py", credit_view="The scorecard")
-    model = apps.serving.served_credit("additive")
+    model = apps.serving.credit_model("additive")
     row = apps.serving.made_up_applicants(apps.serving.shipped_credit()[0])["Refused"]
     assert f"**{model.points(model.logits(row[None]))[0]:.0f}**" in texts(app)
     assert {"feature", "value", "points from"} <= set(app.dataframe[0].value)
@@ -301,7 +303,7 @@ def test_the_cut_off_follows_the_cost():
 
 def test_a_portfolio_is_uploaded_and_a_bad_one_gets_a_sentence():
     app = opened("credit/page.py", credit_view="A portfolio")
-    names, rows = made_up_table(apps.serving.served_credit("blend"), 60)
+    names, rows = made_up_table(apps.serving.credit_model("blend"), 60)
     rows[1][0] = "much"
     plain = names.index("SEX")
     short = [[*row[:plain]] for row in rows]  # neither groups nor outcomes
@@ -505,3 +507,38 @@ def test_a_finished_run_says_how_good_it_is_and_can_be_had(task, queue_only):
     assert not app.exception
     assert ("97.0 % of 360 test images right" if task == "mnist" else "ROC AUC 0.7800") in texts(app)
     assert {each.label for each in app.get("download_button")} >= {"Weights", "Description"}
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "page", "key"),
+    [
+        ("mnist", "mlp", "mnist/page.py", None),
+        ("sentiment", "ngram_linear", "sentiment/page.py", "sentiment_model"),
+        ("credit", "additive", "credit/page.py", "credit_model"),
+        ("mnist", "mlp", "inside/page.py", "inside_network"),
+        ("sentiment", "ngram_linear", "inside/page.py", "inside_sentence_network"),
+        ("credit", "additive", "inside/page.py", "inside_credit_network"),
+    ],
+)
+def test_a_visitors_training_is_chosen_where_its_page_is_opened(task, model, page, key, queue_only):
+    dataset = {"mnist": "mnist", "sentiment": "imdb", "credit": "taiwan"}[task]
+    job = queue_only.submit(queue_only.Order(task, model, "sample", dataset, "my own"))
+    job.run.folder.mkdir()
+    for kind in (".safetensors", ".json"):
+        shutil.copy(WEIGHTS / f"{task}_{model}{kind}", job.run.folder / f"model{kind}")
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    app.query_params["run"] = job.name
+    app.run().switch_page(page).run()
+    assert not app.exception
+    box = app.selectbox(key=key) if key else next(each for each in app.selectbox if each.label == "Network")
+    assert box.value == f"run:{job.name}"
+    assert "your training (my own)" in box.options
+
+
+@pytest.mark.parametrize("page", ["mnist/page.py", "sentiment/page.py", "credit/page.py", "inside/page.py"])
+def test_a_training_that_has_expired_gets_a_sentence(page):
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    app.query_params["run"] = "x" * 22
+    app.run().switch_page(page).run()
+    assert not app.exception
+    assert "expired" in app.warning[0].value

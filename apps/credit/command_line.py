@@ -173,11 +173,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if trained is None:
         notice(f"Stopped; nothing is lost. Go on with --out {run.folder} --resume, and the data as before.")
         return 130
-    metrics = measured(trained.model, data)
-    facts = plan.facts() | {"metrics": metrics, "split": "test", "examples": len(data.test), "versions": versions()}
-    facts |= count(trained.model, data.numbers()[data.train])
-    trained.model.save(run.folder / "model", facts)
-    write_report(run.folder / "report.html", plan, trained, load_credit(run.folder / "model"))
+    metrics = finish(run, plan, trained)
     notice(describe_result(model, data, trained.model, metrics))
     notice(f"  trained in {trained.seconds:.1f} s; the run and its report.html are in {run.folder}")
     if arguments.json:
@@ -253,6 +249,17 @@ class _Bar:
                 )
         elif isinstance(event, Epoch) and self.bar.disable and event.epoch + 1 == self.epochs[told.part]:
             notice(f"  {told.part}, fold {told.fold + 1}: loss {event.loss:.4f} after {event.epoch + 1} epochs")
+
+
+def finish(run: Run, plan: Plan, trained: Trained) -> dict[str, float]:
+    """Test a trained model, save it with the counts of its training rows, and write its report; the test's metrics."""
+    data = plan.data
+    metrics = measured(trained.model, data)
+    facts = plan.facts() | {"metrics": metrics, "split": "test", "examples": len(data.test), "versions": versions()}
+    facts |= count(trained.model, data.numbers()[data.train])
+    trained.model.save(run.folder / "model", facts)
+    write_report(run.folder / "report.html", plan, trained, load_credit(run.folder / "model"))
+    return metrics
 
 
 # --- evaluate -------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from apps.credit.what_if import smallest_change
 from apps.errors import InputError
 from apps.markdown import literal
 from apps.pictures import DARK, LIGHT, Palette, percent
-from apps.serving import made_up_applicants, served_credit, shipped_credit
+from apps.serving import called, credit_model, made_up_applicants, own_models, shipped_credit
 from core import CheckpointError
 
 ONE, MANY, CARD = "One applicant", "A portfolio", "The scorecard"
@@ -60,7 +60,10 @@ def page() -> None:
         "Will they pay it back? Move what is known of an applicant, and the probability of default, the points and the"
         " decision move with it, with reasons. For teaching, not for lending."
     )
-    names = shipped_credit()
+    own, trouble = own_models("credit", st.query_params.get("run"))
+    if trouble:
+        st.warning(trouble)
+    names = (*own, *shipped_credit())
     if not names:
         st.info("No trained model for credit is here yet. Train one: `python scripts/train_credit.py`")
         return
@@ -69,9 +72,9 @@ def page() -> None:
     view = row.segmented_control(
         "View", [ONE, MANY, CARD], default=ONE, required=True, key="credit_view", label_visibility="collapsed"
     )
-    name = row.selectbox("Model", names, key="credit_model", persist_state="session", width=220)
+    name = row.selectbox("Model", names, format_func=called, key="credit_model", persist_state="session", width=220)
     try:
-        model = served_credit(name)
+        model = credit_model(name)
         {ONE: one, MANY: many, CARD: scorecard}[view](model, name, palette)
     except (InputError, CheckpointError) as error:
         st.error(literal(str(error)), icon=":material/error:")
@@ -466,13 +469,19 @@ def scorecard(model: CreditModel, name: str, palette: Palette) -> None:
     if model.additive:
         additive = model
     else:
-        sums = [each for each in shipped_credit() if served_credit(each).additive]
+        sums = {each: credit_model(each) for each in shipped_credit()}
+        sums = {
+            each: one for each, one in sums.items() if one.additive and one.schema.features == model.schema.features
+        }
         if not sums:
             st.info("This model is no sum of one term a feature, so it has no scorecard, and no other model here has.")
             return
-        chosen = CURVES if CURVES in sums else sums[0]
-        additive = served_credit(chosen)
-        st.caption(f"{name} is no sum of one term a feature; this is the scorecard of the model {chosen}.")
+        chosen = CURVES if CURVES in sums else next(iter(sums))
+        additive = sums[chosen]
+        st.caption(
+            f"Of {called(name)} there is no scorecard, since it is no sum of one term a feature; this is that of the"
+            f" model {chosen}."
+        )
     asked, features = fields(additive), additive.schema.features
     start = next(iter(made_up_applicants(name).values()))
     told = {f.feature.name: f.options.get(st.session_state.get(key(f), ""), float(start[f.place])) for f in asked}

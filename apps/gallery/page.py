@@ -36,7 +36,7 @@ def table(rows: pd.DataFrame) -> str | None:
     if shown.empty:
         st.info("No model is that small: move the slider, or choose another task.")
         return None
-    numbers = ["mean", "sd", "seeds", "nll", "calibration_error", "parameters", "seconds"]
+    numbers = ["mean", "sd", "seeds", "nll", "calibration_error", "parameters", "seconds", "answer_ms"]
     shown = shown.assign(**{name: pd.to_numeric(shown[name], errors="coerce") for name in numbers})
     st.dataframe(
         shown[["name", "task", "dataset", "metric", *numbers]],
@@ -49,6 +49,9 @@ def table(rows: pd.DataFrame) -> str | None:
             "calibration_error": st.column_config.NumberColumn("calibration error", format="%.4f"),
             "parameters": st.column_config.NumberColumn(format="localized"),
             "seconds": st.column_config.NumberColumn("training, s", format="%.1f", help="on two cores"),
+            "answer_ms": st.column_config.NumberColumn(
+                "an answer, ms", format="%.2f", help="from one raw input to its answer, on one core"
+            ),
         },
     )
     names = list(shown["name"])

@@ -21,7 +21,7 @@ from apps.mnist.pad import A_THREE, PAD_CSS, PAD_HTML, PAD_JS, draw
 from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, Palette, address, of_activations, of_weights, percent, shades
 from apps.sentiment.task import SENTIMENT
-from apps.serving import called, own_models, predictor_of, served, served_credit
+from apps.serving import called, credit_model, order_of, own_models, predictor_of
 from core import Array, CheckpointError, Dense, MeanSquaredError
 
 DIGIT, SENTENCE, APPLICANT, PLAIN = "A digit", "A sentence", "An applicant", "Two numbers"
@@ -51,8 +51,10 @@ def page() -> None:
 def choose(palette: Palette) -> None:
     """What is followed, through which network, judged by which label; drawn anew at every change."""
     kinds = {DIGIT: ask_digit, SENTENCE: ask_sentence, APPLICANT: ask_applicant, PLAIN: ask_plain}
+    order = order_of(st.query_params.get("run"))
+    begin = {"sentiment": SENTENCE, "credit": APPLICANT}.get(order.task if order else "", DIGIT)
     what = st.segmented_control(
-        "What is followed", list(kinds), default=DIGIT, required=True, key="inside_what", label_visibility="collapsed"
+        "What is followed", list(kinds), default=begin, required=True, key="inside_what", label_visibility="collapsed"
     )
     left, right = st.columns([1, 1.15], gap="large")
     try:
@@ -74,8 +76,18 @@ def choose(palette: Palette) -> None:
 # --- what is followed -----------------------------------------------------------------------------------------------
 
 
+def own(task: str) -> tuple[str, ...]:
+    """The visitor's training that the page's address names, where it is one for the task."""
+    run = st.query_params.get("run")
+    names, trouble = own_models(task, run)
+    if trouble:
+        st.warning(trouble)
+    order = order_of(run)
+    return names if order is not None and subjects.followed(task, order.model) else ()
+
+
 def ask_digit(left: Any, right: Any) -> tuple[Subject, Any] | None:
-    names = (*own_models(MNIST, st.query_params.get("run")), *subjects.digit_networks())
+    names = (*own(MNIST.name), *subjects.digit_networks())
     name = right.selectbox("Network", names, format_func=of_digits, key="inside_network")
     with left:
         kept = (st.session_state.get("inside_pad") or {}).get("strokes")
@@ -116,15 +128,14 @@ def show_digit(x: Array, palette: Palette, subject: Subject) -> None:
 
 
 def ask_sentence(left: Any, right: Any) -> tuple[Subject, Any] | None:
-    names = subjects.sentence_networks()
+    names = (*own(SENTIMENT.name), *subjects.sentence_networks())
     if not names:
         left.info("No trained network for sentences is here yet. Train one: `python scripts/train_sentiment.py`")
         return None
     text = left.text_area("A sentence", FIRST_TEXT, max_chars=8 * MOST_WORDS, key="inside_text")
     left.caption("Ctrl-Enter, or a click outside, takes it over.")
-    name = right.selectbox("Network", names, key="inside_sentence_network")
-    network = served(SENTIMENT.name, name)
-    return subjects.sentence(text, network), show_words
+    name = right.selectbox("Network", names, format_func=called, key="inside_sentence_network")
+    return subjects.sentence(text, predictor_of(SENTIMENT, name)), show_words
 
 
 def show_words(palette: Palette, subject: Subject) -> None:
@@ -134,14 +145,14 @@ def show_words(palette: Palette, subject: Subject) -> None:
 
 
 def ask_applicant(left: Any, right: Any) -> tuple[Subject, Any] | None:
-    names = subjects.credit_networks()
+    names = (*own("credit"), *subjects.credit_networks())
     if not names:
         left.info("No trained network for applicants is here yet. Train one: `python scripts/train_credit.py`")
         return None
-    name = right.selectbox("Network", names, key="inside_credit_network")
-    model = served_credit(name)
+    name = right.selectbox("Network", names, format_func=called, key="inside_credit_network")
+    model = credit_model(name)
     with left:
-        st.caption("A made-up holder of a credit card, typical of those near the cut-off. Change any value.")
+        st.caption("A made-up applicant, typical of those near the cut-off. Change any value.")
         rows = [
             {"name": feature.name, "feature": feature.words or feature.name, "value": cell}
             for feature, cell in zip(model.schema.asked, subjects.cells(model).values(), strict=True)

@@ -22,7 +22,8 @@ from core import BinaryCrossEntropy, Context, EmbeddingBag, Ensemble, MeanSquare
 from models.ngrams import LogRatios, NGrams, find
 
 SMALL = "small"  # the network of apps/inside/small.py, as it is chosen on the page
-CREDIT = ("logistic_woe", "additive")  # networks that a page can follow to the end
+CREDIT = ("logistic_woe", "additive")  # shipped networks that a page follows
+AVERAGED = ("tabm", "blend")  # of applicants: implicit ensembles, and what holds one
 MOST_WORDS = 300  # of a sentence that is followed
 Names = Sequence[str]
 
@@ -66,6 +67,11 @@ class Subject:
 
 def _lowered(number: int) -> str:
     return str(number).translate(str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉"))
+
+
+def followed(task: str, model: str) -> bool:
+    """Whether a visitor's training of a model can be followed: not one of several outputs that are averaged."""
+    return task != "credit" or model not in AVERAGED
 
 
 # --- digits ---------------------------------------------------------------------------------------------------------

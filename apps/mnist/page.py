@@ -41,17 +41,11 @@ def page() -> None:
         st.info("No trained network for digits is here yet. Train one: `python scripts/train_mnist.py`")
         return
     palette = DARK if st.context.theme.type == "dark" else LIGHT
-    read(names + own_runs(), palette)
+    own, trouble = own_models(MNIST.name, st.query_params.get("run"))
+    if trouble:
+        st.warning(trouble)
+    read(names + own, palette)
     mistakes(names, palette)
-
-
-def own_runs() -> tuple[str, ...]:
-    """The visitor's finished training, where the page's address names one."""
-    try:
-        return own_models(MNIST, st.query_params.get("run"))
-    except InputError as error:
-        st.warning(str(error))
-        return ()
 
 
 @st.fragment

@@ -70,18 +70,12 @@ def page() -> None:
         st.info("No trained network for texts is here yet. Train one: `python scripts/train_sentiment.py`")
         return
     palette = DARK if st.context.theme.type == "dark" else LIGHT
-    names += own_runs()
+    own, trouble = own_models(SENTIMENT.name, st.query_params.get("run"))
+    if trouble:
+        st.warning(trouble)
+    names += own
     one(names, palette)
     many(names)
-
-
-def own_runs() -> tuple[str, ...]:
-    """The visitor's finished training, where the page's address names one."""
-    try:
-        return own_models(SENTIMENT, st.query_params.get("run"))
-    except InputError as error:
-        st.warning(str(error))
-        return ()
 
 
 @st.fragment

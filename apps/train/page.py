@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from apps import charts
 from apps.errors import InputError
+from apps.inside.subjects import followed
 from apps.jobs import CSV, Job, Order, ahead, curves, ensure_trainer, find, interrupted, submit
 from apps.lessons import LESSONS
 from apps.pictures import DARK, LIGHT, percent
@@ -207,9 +207,8 @@ def offer_run(row: Any, job: Job) -> None:
         if file.is_file():
             row.download_button(label, file.read_bytes(), name, key=f"{name} {job.name}", on_click="ignore")
     page, label, icon = OFFERS[job.order.task].page
-    if (Path(__file__).parents[1] / page).is_file():
-        row.page_link(page, label=label, icon=icon, query_params={"run": job.name})
-    if job.order.task == "mnist":
+    row.page_link(page, label=label, icon=icon, query_params={"run": job.name})
+    if followed(job.order.task, job.order.model):
         row.page_link(
             "inside/page.py", label="Look inside", icon=":material/account_tree:", query_params={"run": job.name}
         )
