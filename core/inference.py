@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack, nullcontext
 from functools import partial
 from typing import Any
@@ -64,18 +64,16 @@ class Inference:
             return self._outputs(x, self._contexts[0]).copy()
         order = np.argsort(x.lengths, kind="stable") if isinstance(x, Ragged) else np.arange(count)
         cuts = even_cuts(count, -(-count // self.micro_batch))
+        parts: list[Array] = [np.empty(0)] * len(cuts)
 
-        def part(ctx: Context, a: int, b: int) -> Array:
-            return self._outputs(x.padded(order[a:b], ctx) if isinstance(x, Ragged) else x[a:b], ctx)
+        def run(ctx: Context, i: int) -> None:
+            a, b = cuts[i]
+            parts[i] = self._outputs(x.padded(order[a:b], ctx) if isinstance(x, Ragged) else x[a:b], ctx).copy()
 
-        first = part(self._contexts[0], *cuts[0])
-        y = np.empty((count, *first.shape[1:]), first.dtype)
-        y[order[slice(*cuts[0])]] = first
-
-        def put(ctx: Context, a: int, b: int) -> None:
-            y[order[a:b]] = part(ctx, a, b)
-
-        self._side_by_side(put, cuts[1:])
+        self._side_by_side(run, len(cuts))
+        y = np.empty((count, *parts[0].shape[1:]), parts[0].dtype)
+        for (a, b), part in zip(cuts, parts, strict=True):
+            y[order[a:b]] = part
         return y
 
     def _outputs(self, x: Any, ctx: Context) -> Array:
@@ -89,15 +87,15 @@ class Inference:
         outputs: Array = made
         return outputs
 
-    def _side_by_side(self, run: Callable[[Context, int, int], None], cuts: Sequence[tuple[int, int]]) -> None:
-        """Call run(ctx, start, stop) for every cut, a context a thread."""
-        hands = max(1, min(self.threads, len(cuts)))
+    def _side_by_side(self, run: Callable[[Context, int], None], count: int) -> None:
+        """Call run(ctx, i) for i = 0 … count − 1, a context a thread."""
+        hands = max(1, min(self.threads, count))
         while len(self._contexts) < hands:
             self._contexts.append(Context(dtype=self._dtype))
 
         def work(hand: int) -> None:
-            for a, b in cuts[hand::hands]:
-                run(self._contexts[hand], a, b)
+            for i in range(hand, count, hands):
+                run(self._contexts[hand], i)
 
         jobs = [partial(work, hand) for hand in range(hands)]
         if self._crew is not None:
