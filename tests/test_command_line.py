@@ -54,7 +54,7 @@ def train(*flags):
 
 
 def files(folder):
-    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir())}
+    return {path.name: path.read_bytes() for path in sorted(Path(folder).iterdir()) if path.name != ".lock"}
 
 
 def script(name, *flags, **more):

@@ -75,7 +75,7 @@ def test_a_training_leaves_a_run_and_prints_one_json_value(capsys):
     assert (result["task"], result["model"], result["split"], result["examples"]) == ("credit", "additive", "test", 180)
     assert {"roc_auc", "gini", "ks", "brier", "log_loss", "mean_cost"} == set(result["metrics"])
     assert result["metrics"]["gini"] == pytest.approx(2 * result["metrics"]["roc_auc"] - 1)
-    names = {path.name for path in Path("run").iterdir()}
+    names = {path.name for path in Path("run").iterdir()} - {".lock"}
     assert names == {"state.safetensors", "history.jsonl", "model.safetensors", "model.json", "report.html"}
     assert "kept for the audit alone: sex, region" in err
     assert "incumbent (the score to compare with)" in err
@@ -233,11 +233,12 @@ def test_scores_are_added_to_every_row_in_order(run, capsys):
     assert "500 rows" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("threads", ["1", "3"])
-def test_neither_chunks_nor_threads_change_a_score(run, monkeypatch, threads):
+@pytest.mark.parametrize(("threads", "large"), [("1", 1 << 30), ("3", 1 << 30), ("2", 1)])
+def test_neither_chunks_nor_threads_nor_processes_change_a_score(run, monkeypatch, threads, large):
     write("new.csv", rows=300, seed=3)
     command_line.predict(["new.csv", "--run", str(run), "--out", "whole.csv"])
     monkeypatch.setattr("apps.credit.scoring.CHUNK", 7)
+    monkeypatch.setattr("apps.credit.scoring.LARGE", large)
     command_line.predict(["new.csv", "--run", str(run), "--out", "cut.csv", "--threads", threads])
     whole, cut = records("whole.csv"), records("cut.csv")
     assert [row["decision"] for row in whole] == [row["decision"] for row in cut]

@@ -32,10 +32,9 @@ class Member:
     encoder: Encoder
     network: Sequential
 
-    def logits(self, numbers: np.ndarray, threads: int = 1) -> np.ndarray:
-        """numbers (N, F) → (N,) float64 logits; of several outputs the mean probability counts"""
-        outputs = predict(self.network, self.encoder(numbers), micro_batch=MICRO_BATCH, threads=threads)
-        return mean_logit(outputs)
+    def logits(self, x: Array, threads: int = 1) -> np.ndarray:
+        """x (N, C) encoded → (N,) float64 logits; of several outputs the mean probability counts"""
+        return mean_logit(predict(self.network, x, micro_batch=MICRO_BATCH, threads=threads))
 
 
 def mean_logit(outputs: Array) -> np.ndarray:
@@ -101,11 +100,16 @@ class CreditModel:
     percentiles: np.ndarray = field(default_factory=lambda: np.empty((0, 0)))
     facts: Facts = field(default_factory=dict)
 
-    def logits(self, numbers: np.ndarray, threads: int = 1) -> np.ndarray:
-        """numbers (N, F) → (N,) calibrated logits of default, float64"""
+    def encode(self, numbers: np.ndarray) -> list[Array]:
+        """numbers (N, F) → x (N, C) for each network"""
+        return [member.encoder(numbers) for member in self.members]
+
+    def logits(self, numbers: np.ndarray, threads: int = 1, encoded: Sequence[Array] | None = None) -> np.ndarray:
+        """numbers (N, F) → (N,) calibrated logits of default, float64; encoded: what `encode` made of them, if known"""
         total = np.full(len(numbers), self.intercept)
-        for weight, member in zip(self.weights, self.members, strict=True):
-            total += self.slope * weight * member.logits(numbers, threads)
+        encoded = self.encode(numbers) if encoded is None else encoded
+        for weight, member, x in zip(self.weights, self.members, encoded, strict=True):
+            total += self.slope * weight * member.logits(x, threads)
         return total
 
     def pd(self, numbers: np.ndarray, threads: int = 1) -> np.ndarray:

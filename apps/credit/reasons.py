@@ -16,39 +16,41 @@ import numpy as np
 
 from apps.credit.model import CreditModel, Member, mean_logit
 from core import Array, Context, Dense, Dropout, EnsembleDense, Flatten, Layer, Reshape, Sequential, SiLU
-from core.metrics import sigmoid
 
 MOST_REASONS = 4
 TOLERANCE = 1e-3  # of the sum of contributions, in logits
-POINTS = 5  # of the quadrature, at first
+POINTS = 4  # of the quadrature, at first
 MOST_POINTS = 192
 ROWS = 256  # at a time
 
 
-def contributions(model: CreditModel, numbers: np.ndarray) -> np.ndarray:
-    """numbers (N, F) → (N, F): what each feature adds to the calibrated logit, against the references"""
-    total = np.zeros(numbers.shape)
-    for weight, member in zip(model.weights, model.members, strict=True):
-        total += model.slope * weight * member_contributions(member, numbers, model.references)
-    return total
+def contributions(model: CreditModel, numbers: np.ndarray, encoded: Sequence[Array] | None = None) -> np.ndarray:
+    """numbers (N, F) → (N, F): what each feature adds to the calibrated logit, against the references
 
-
-def member_contributions(member: Member, numbers: np.ndarray, references: np.ndarray) -> np.ndarray:
-    """The same for the logit of one network."""
-    if is_sum(member):
-        at_references = terms(member, references).mean(axis=0)
-        return np.asarray(terms(member, numbers) - at_references)
-    path, x, found = _Path(member, references), member.encoder(numbers), np.empty(numbers.shape)
-    rows, points = np.arange(len(numbers)), POINTS
-    while len(rows):
-        gaps = np.empty(len(rows))
+    encoded: what `model.encode` made of the numbers, where that is known already.
+    """
+    encoded = model.encode(numbers) if encoded is None else encoded
+    total, paths = np.zeros(numbers.shape), []
+    for weight, member, x in zip(model.weights, model.members, encoded, strict=True):
+        share = model.slope * weight
+        if is_sum(member):
+            at_references = terms(member, member.encoder(model.references), numbers.shape[1]).mean(axis=0)
+            total += share * (terms(member, x, numbers.shape[1]) - at_references)
+        elif share:
+            paths.append((share, _Path(member, model.references), x))
+    rows, points = np.arange(len(numbers) if paths else 0), POINTS
+    sums = total.copy()
+    while len(rows) and points <= MOST_POINTS:
+        gaps = np.zeros(len(rows))
+        total[rows] = sums[rows]
         for a in range(0, len(rows), ROWS):
             part = rows[a : a + ROWS]
-            found[part], gaps[a : a + ROWS] = path(x[part], points)
+            for share, path, x in paths:
+                found, gap = path(x[part], points)
+                total[part] += share * found
+                gaps[a : a + ROWS] += share * gap
         rows, points = rows[np.abs(gaps) > TOLERANCE], points * 2
-        if points > MOST_POINTS:
-            break
-    return found
+    return total
 
 
 def is_sum(member: Member) -> bool:
@@ -56,20 +58,19 @@ def is_sum(member: Member) -> bool:
     return member.architecture in ("neural_additive", "logistic_regression")
 
 
-def terms(member: Member, numbers: np.ndarray) -> np.ndarray:
-    """numbers (N, F) → (N, F): the terms that a network which is a sum adds up, its constant left out"""
-    x = member.encoder(numbers)
+def terms(member: Member, x: Array, features: int) -> np.ndarray:
+    """x (N, C) encoded → (N, F): the terms that a network which is a sum adds up, its constant left out"""
     first = member.network.layers[0]
     if member.architecture == "neural_additive":
         columns = first.forward(x, Context()).astype(np.float64)
     else:
         columns = x.astype(np.float64) * next(iter(first.parameters())).value[:, 0]
-    return by_feature(columns, member.encoder.owner, numbers.shape[1])
+    return by_feature(columns, member.encoder.owner, features)
 
 
 def by_feature(columns: np.ndarray, owner: np.ndarray, features: int) -> np.ndarray:
     """(N, C) → (N, F): the sums of the columns that belong to each feature"""
-    hot = np.zeros((len(owner), features))
+    hot = np.zeros((len(owner), features), columns.dtype)
     hot[np.arange(len(owner)), owner] = 1
     return np.asarray(columns @ hot)
 
@@ -104,7 +105,8 @@ class _Path:
         self.hidden = self.affine.forward(starts, Context()).copy()
         self.start_logits = mean_logit(self.tail.forward(self.hidden, Context()))
         self.back, _ = _matrix(self.affine, starts.shape[1:])
-        self.back_starts = [by_feature(self.back * start, self.owner, self.features) for start in starts]
+        dtype = self.back.dtype
+        self.back_starts = [by_feature(self.back * start, self.owner, self.features).astype(dtype) for start in starts]
         self.at_tail = Context(train=True)
         first, *rest = self.tail.layers
         affine = isinstance(first, SiLU) and all(isinstance(layer, Dense | EnsembleDense | Reshape) for layer in rest)
@@ -159,35 +161,38 @@ def _matrix(layer: Layer, shape: tuple[int, ...]) -> tuple[Array, Array]:
 def _mean_gradient_of_silu(weight: Array, bias: Array, start: Array, way: Array, points: int) -> Array:
     """`_Path._mean_gradient` of z = silu(hidden) Wᵀ + b, in few passes over the hidden numbers
 
-    silu'(h) = σ + y − y σ, with σ = σ(h) and y = h σ
+    With t = tanh(h / 2): silu(h) = h σ(h) = (h / 2) (1 + t), and 2 silu'(h) = 1 + t + silu(h) (1 − t)
     """
-    h, sigma, product, gradient = (np.empty((len(way), weight.shape[1]), way.dtype) for _ in range(4))
-    total = np.zeros_like(h)
+    y, t, product, gradient = (np.empty((len(way), weight.shape[1]), way.dtype) for _ in range(4))
+    half_start, half_way = start.reshape(-1) * start.dtype.type(0.5), way.reshape(y.shape) * way.dtype.type(0.5)
+    total, one = np.zeros_like(y), way.dtype.type(1)
     for place, share in quadrature(points):
-        np.multiply(way.reshape(h.shape), place, out=h)
-        h += start.reshape(-1)
-        np.multiply(h, 0.5, out=sigma)
-        np.tanh(sigma, out=sigma)
-        sigma *= 0.5
-        sigma += 0.5
-        h *= sigma  # y
-        slopes = _slope(np.dot(h, weight.T) + bias) * way.dtype.type(share)
+        np.multiply(half_way, way.dtype.type(place), out=y)
+        y += half_start
+        np.tanh(y, out=t)
+        np.multiply(y, t, out=product)
+        y += product  # silu
+        slopes = _slope(np.dot(y, weight.T) + bias) * way.dtype.type(share / 2)
         np.dot(slopes, weight, out=gradient)
-        np.multiply(h, sigma, out=product)
-        sigma += h
-        sigma -= product
-        sigma *= gradient
-        total += sigma
+        np.multiply(y, t, out=product)
+        y -= product
+        t += one
+        t += y
+        t *= gradient
+        total += t
     return total.reshape(way.shape)
 
 
 def _slope(outputs: Array) -> Array:
-    """∂ mean_logit / ∂ z_k = p_k (1 − p_k) / (K p̄ (1 − p̄))"""
+    """∂ mean_logit / ∂ z_k = p_k (1 − p_k) / (K p̄ (1 − p̄)), with p = ½ tanh(z / 2) + ½"""
     if outputs.shape[1] == 1:
         return np.ones_like(outputs)
-    p = sigmoid(outputs)
+    p = np.tanh(outputs * outputs.dtype.type(0.5))
+    p *= outputs.dtype.type(0.5)
+    p += outputs.dtype.type(0.5)
     total = p.sum(axis=1, keepdims=True)
-    return np.asarray((p - p * p) / (total - total * total / outputs.shape[1]), outputs.dtype)
+    spread = np.maximum(total - total * total / outputs.shape[1], np.finfo(outputs.dtype).tiny)  # 0 where all p are 1
+    return np.asarray((p - p * p) / spread, outputs.dtype)
 
 
 def top_reasons(contributed: np.ndarray, most: int = MOST_REASONS) -> np.ndarray:

@@ -34,7 +34,7 @@ def feature_points(model: CreditModel, numbers: np.ndarray) -> np.ndarray:
         raise ValueError("a scorecard needs a model that adds up one term a feature")
     total = np.zeros(numbers.shape)
     for weight, member in zip(model.weights, model.members, strict=True):
-        total += model.slope * weight * terms(member, numbers)
+        total += model.slope * weight * terms(member, member.encoder(numbers), numbers.shape[1])
     constant = model.logits(numbers[:1])[0] - total[0].sum()
     even = (model.points.offset - model.points.factor * constant) / numbers.shape[1]
     return np.asarray(even - model.points.factor * total)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from core.parallel import blas_threads
 
 ADDED = ("pd", "points", "decision", *(f"reason_{i + 1}" for i in range(MOST_REASONS)))
 CHUNK = 4096
+LARGE = 2 << 20  # bytes of a file from which on starting processes pays, which need not share one interpreter
 NOT_SCORED = "not scored"
 
 
@@ -43,7 +46,8 @@ def score_table(model: CreditModel, table: Table, wording: Wording) -> tuple[lis
     Reasons stand beside refusals. A row with a fault has no score; the fault is its first reason.
     """
     numbers, faults = model.schema.numbers(table)
-    logits = model.logits(numbers)
+    encoded = model.encode(numbers)
+    logits = model.logits(numbers, encoded=encoded)
     refused = model.refused(logits)
     refused[list(faults)] = False
     pds = [f"{p:.6f}" for p in sigmoid(logits).tolist()]
@@ -52,7 +56,7 @@ def score_table(model: CreditModel, table: Table, wording: Wording) -> tuple[lis
     cells = [[pd, point, "accept", *blank] for pd, point in zip(pds, points, strict=True)]
     rows = np.flatnonzero(refused)
     if len(rows):
-        chosen = top_reasons(contributions(model, numbers[rows])).tolist()
+        chosen = top_reasons(contributions(model, numbers[rows], [x[rows] for x in encoded])).tolist()
         for n, picked, values in zip(rows.tolist(), chosen, numbers[rows].tolist(), strict=True):
             cells[n][2] = "refuse"
             cells[n][3:] = _padded([wording(i, values[i]) for i in picked if i >= 0])
@@ -113,11 +117,10 @@ Chunk = tuple[list[str], list[list[str]], list[list[str]], list[str], int]
 
 def scored_chunks(model: CreditModel, source: Path, threads: int | None = None) -> Iterator[Chunk]:
     """(names, rows, cells of ADDED, faults, about how many rows there are) of each chunk, in order."""
-    wording = Wording(model)
     hands = max(1, cores() if threads is None else threads)
     size, expected = source.stat().st_size if source.is_file() else 0, 0
     waiting: deque[tuple[list[str], list[list[str]], Future[Any]]] = deque()
-    with blas_threads(1), ThreadPoolExecutor(hands) as pool:
+    with blas_threads(1), _pool(model, hands if size >= LARGE else 1) as pool:
         for names, rows, first in csv_chunks(source, CHUNK):
             if not expected:
                 check_names(model, source, names)
@@ -126,11 +129,30 @@ def scored_chunks(model: CreditModel, source: Path, threads: int | None = None) 
             if not rows:
                 continue
             table = Table(dict(zip(names, zip(*rows, strict=True), strict=True)), first)
-            waiting.append((names, rows, pool.submit(score_table, model, table, wording)))
+            waiting.append((names, rows, pool.submit(_score, table)))
             if len(waiting) > 2 * hands:
                 yield _taken(waiting, expected)
         while waiting:
             yield _taken(waiting, expected)
+
+
+def _pool(model: CreditModel, hands: int) -> Executor:
+    """Some processes that score with a model; one alone is a thread of this process"""
+    if hands == 1:
+        return ThreadPoolExecutor(1, initializer=_begin, initargs=(model,))
+    return ProcessPoolExecutor(hands, get_context("spawn"), _begin, (model,))
+
+
+_hand = threading.local()  # what one of them works with
+
+
+def _begin(model: CreditModel) -> None:
+    _hand.model, _hand.wording = model, Wording(model)
+
+
+def _score(table: Table) -> tuple[list[list[str]], list[str]]:
+    with blas_threads(1):  # a process has not been told yet
+        return score_table(_hand.model, table, _hand.wording)
 
 
 def _taken(waiting: deque[tuple[list[str], list[list[str]], Future[Any]]], expected: int) -> Chunk:
