@@ -69,12 +69,12 @@ LESSONS: Sequence[Lesson] = (
         " Four remedies: L2, dropout, augmentation, and to stop early.",
         (
             Trial("nothing"),
-            Trial("L2", {"l2": 0.01}),
+            Trial("L2", {"l2": 0.003}),
             Trial("dropout ½", {"dropout": 0.5}),
             Trial("augmentation", {"augment": 1.0}),
             Trial("early stopping", {"patience": 5}),
         ),
-        PLAIN | {"optimizer": "adam", "lr": 5e-3, "epochs": 80, "validation": 0.5, "batch_size": 32},
+        PLAIN | {"optimizer": "adam", "lr": 1e-3, "epochs": 80, "validation": 0.5, "batch_size": 32},
         examples=600,
     ),
     Lesson(
