@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from filelock import FileLock, Timeout
 
 from apps.eight_bit import unpack
 from apps.errors import InputError
@@ -76,6 +75,8 @@ class Run:
 
         Raises InputError where another one does.
         """
+        from filelock import FileLock, Timeout  # late: who only reads a run does without
+
         lock = FileLock(self.folder / ".lock", thread_local=False)  # an iterator may end on another thread
         try:
             lock.acquire(blocking=False)

@@ -19,6 +19,7 @@ SIZES = {
     "text_lstm": {"features": 8, "units": 6, "most": 12},
     "text_gru": {"features": 8, "units": 6},
     "text_bigru": {"features": 8, "units": 6},
+    "region_cnn": {"features": 8, "filters": 6, "dropout": 0.5},
 }
 EXACT = ("ngram_linear", "ngram_bag")
 
@@ -56,6 +57,18 @@ def test_contributions_and_base_add_up_to_the_answer(texts, name, classes):
         assert contributions.shape == texts[i].shape
         error = abs(contributions.sum() + base - logits[i] @ direction)
         assert error < (1e-5 if name in EXACT else 1e-3), (i, error)
+
+
+@pytest.mark.parametrize("name", ["text_cnn", "region_cnn", "text_lstm"])
+def test_few_stretches_tell_what_very_many_tell(texts, name, monkeypatch):
+    model, direction = trained(name, 2, texts), np.array([-1.0, 1.0])
+    for i in (3, 6):
+        found, base = attribute(model, texts[i][None], direction)
+        monkeypatch.setattr("apps.sentiment.explain.STRETCHES", 3000)
+        fine, same = attribute(model, texts[i][None], direction)
+        monkeypatch.undo()
+        np.testing.assert_allclose(found, fine, atol=0.06 * np.abs(fine).max())  # of weights this rough
+        assert base == same
 
 
 def test_a_words_part_is_what_the_answer_loses_without_it(texts):

@@ -31,20 +31,17 @@ PAGES = (
 SECONDS = 60
 
 
-@pytest.fixture(autouse=True)
-def fresh():
+@pytest.fixture
+def no_weights(tmp_path, monkeypatch):
+    """No model comes with weights; those that are loaded already are forgotten, before and after."""
     kept = apps.serving.served, apps.serving._credit, apps.serving._made_up
+    for module in (apps.predictor, apps.serving):
+        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
     for each in kept:
         each.cache_clear()
     yield
     for each in kept:
         each.cache_clear()
-
-
-@pytest.fixture
-def no_weights(tmp_path, monkeypatch):
-    for module in (apps.predictor, apps.serving):
-        monkeypatch.setattr(module, "WEIGHTS", tmp_path)
 
 
 def opened(page=None, **state):
