@@ -282,12 +282,27 @@ def _ratio(row: Row, rival: str) -> str:
     return "–" if found is None else f"{found:.2f}"
 
 
-def write(text: str) -> None:
-    """Put the tables into docs/benchmarks.md, between its two marks."""
+def write(text: str, whole: bool) -> None:
+    """Put the tables into docs/benchmarks.md, between its two marks; of some workloads alone, their rows."""
     page = PAGE.read_text("utf-8")
     begin, end = "<!-- figures -->\n", "<!-- end of figures -->"
     before, _, rest = page.partition(begin)
-    PAGE.write_text(f"{before}{begin}\n{text}\n\n{end}{rest.partition(end)[2]}", "utf-8")
+    old, _, after = rest.partition(end)
+    new = f"\n{text}\n\n" if whole else with_rows(old, text)
+    PAGE.write_text(f"{before}{begin}{new}{end}{after}", "utf-8")
+
+
+def with_rows(old: str, new: str) -> str:
+    """The old tables, each row of which that the new ones have as well replaced: by its name, the n-th for the n-th"""
+    rows: dict[str, list[str]] = {}
+    for line in new.splitlines():
+        if line.startswith("| `"):
+            rows.setdefault(line.split("`")[1], []).append(line)
+    lines = []
+    for line in old.split("\n"):
+        found = rows.get(line.split("`")[1], []) if line.startswith("| `") else []
+        lines.append(found.pop(0) if found else line)
+    return "\n".join(lines)
 
 
 def main() -> int:
@@ -296,7 +311,11 @@ def main() -> int:
     parser.add_argument("--against", nargs="+", default=[], metavar="RIVAL", help=f"any of {', '.join(RIVALS)}, or all")
     parser.add_argument("--rounds", type=int, default=7, metavar="N", help="how often they take turns (default: 7)")
     parser.add_argument("--json", action="store_true", help="print one JSON value on standard output")
-    parser.add_argument("--write", action="store_true", help="write the tables of docs/benchmarks.md")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="write the tables of docs/benchmarks.md, or the rows of those workloads that are named",
+    )
     parser.add_argument("--child", help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -320,7 +339,7 @@ def main() -> int:
     if arguments.json:
         print(json.dumps(about | {"rows": rows}, indent=1))
     if arguments.write:
-        write(tables(rows, about))
+        write(tables(rows, about), whole=not arguments.workloads)
     return 0
 
 

@@ -143,6 +143,8 @@ def test_a_run_is_resumed_as_it_was_begun(capsys):
         (["--lr", "0.5"], "was begun with lr"),
         (["--model", "mlp"], "was begun with model additive"),
         (["--seed", "9"], "was begun with seed 0"),
+        (["--monotone", "utilisation:+"], "was begun with other features"),
+        (["--exclude", "utilisation"], "other data"),
     ):
         assert command_line.train([*TABLE, "--out", "run", "--resume", *flags]) == 2
         assert message in capsys.readouterr().err

@@ -283,7 +283,8 @@ def train(
                     history.append(_line(event))
                     run.save_history(history)
                 if halted or isinstance(event.event, Epoch):
-                    save_arrays(run.state, bag.arrays(), plan.facts() | {"bag": bag.facts()})
+                    features = {"schema": plan.data.schema.facts()}
+                    save_arrays(run.state, bag.arrays(), plan.facts() | features | {"bag": bag.facts()})
                 yield event
                 if halted:
                     return
@@ -327,6 +328,8 @@ def _resume(plan: Plan, run: Run, bag: Bag) -> list[Facts]:
             raise InputError(f"{run.folder} was begun with {key} {saved.get(key)}: resume it as it was begun.")
     if saved["data"].get("fingerprint") != now["data"]["fingerprint"]:
         raise InputError(f"{run.folder} was begun on other data ({saved['data'].get('name')}): give them as then.")
+    if saved.get("schema") != json.loads(json.dumps(plan.data.schema.facts())):
+        raise InputError(f"{run.folder} was begun with other features: give --derive, --monotone and the like as then.")
     try:
         bag.restore(arrays, saved["bag"])
     except (KeyError, TypeError, ValueError, IndexError) as error:
