@@ -8,7 +8,7 @@ import io
 import numpy as np
 
 from apps.errors import InputError
-from apps.mnist.image import SIDE, encode, scale
+from apps.mnist.image import SIDE, normalize, scale
 from apps.source import Source, find_source, load_split
 from apps.task import TaskData
 from core import Examples
@@ -100,12 +100,12 @@ def _sample() -> tuple[Pair, Pair]:
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:
-    """An 8×8 image of 0 … 16, drawn large on black and encoded like any picture -> (28, 28) uint8"""
+    """An 8×8 image of 0 … 16, drawn large on black, then sized and placed like any digit -> (28, 28) uint8"""
     from PIL import Image
 
     grey = np.pad(image * (255 / 16), 2).astype(np.uint8)  # (12, 12)
     picture = Image.fromarray(grey).resize((120, 120), Image.Resampling.BICUBIC)
-    pixels: np.ndarray = np.rint(encode(picture)[0] * 255).astype(np.uint8)
+    pixels: np.ndarray = np.rint(normalize(scale(np.asarray(picture))) * 255).astype(np.uint8)
     return pixels
 
 
