@@ -23,7 +23,7 @@ from apps.task import TaskData
 from apps.tasks import TASKS
 from apps.training import Plan, Result, choose, enough_epochs, prepare, train
 from core import CheckpointError, Context, NonFiniteLoss, Step, write_atomically
-from core.diagnostics import diagnose, inspect
+from core.diagnostics import LayerReport, diagnose, inspect
 
 EVERY = 0.25  # seconds between two lines that pages read
 PATIENT = 128  # examples the doctor looks at
@@ -140,6 +140,7 @@ def follow_credit(job: Job, plan: credit.Plan, resumes: bool) -> None:
                 return
             event = told_of.event
             if not isinstance(event, Step):
+                write_findings(job, told_of.examine())
                 continue
             step += 1
             fresh = 1.0 if event.step == 1 else 0.1
@@ -170,7 +171,10 @@ def examine(job: Job, plan: Plan) -> None:
     model, _ = load_model(job.run.folder / "model", plan.task.name)
     examples = plan.data.train
     x, t, _ = examples.take(np.arange(min(PATIENT, len(examples))), 0, Context())
-    reports = inspect(model, plan.task.loss(plan.recipe), x, t)
+    write_findings(job, inspect(model, plan.task.loss(plan.recipe), x, t))
+
+
+def write_findings(job: Job, reports: list[LayerReport]) -> None:
     content = {"findings": [asdict(each) for each in diagnose(reports)]}
     write_atomically(job.place / "doctor.json", json.dumps(content).encode())
 

@@ -203,6 +203,8 @@ def test_a_credit_model_is_trained_stopped_and_goes_on(monkeypatch):
     assert {"model.json", "model.safetensors", "report.html"} <= {each.name for each in brought.run.folder.iterdir()}
     assert jobs.curves([brought])
     assert not brought.table.exists()
+    assert all(line["layers"] for line in brought.history())
+    assert (brought.place / "doctor.json").is_file()
 
 
 @pytest.mark.usefixtures("queue_only")

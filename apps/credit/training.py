@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -46,11 +47,13 @@ from core import (
     save_arrays,
 )
 from core.checkpoint import put_weights
+from core.diagnostics import LayerReport, inspect
 from core.metrics import sigmoid
 from core.state import StateError
 from models import build
 
 Weights = tuple[float, float]
+EXAMINED = 256  # examples that a doctor's report looks at
 
 
 class MembersLoss(BinaryCrossEntropy):
@@ -63,13 +66,17 @@ class MembersLoss(BinaryCrossEntropy):
 
 
 class Event(NamedTuple):
-    """One network of several has made a step or finished an epoch."""
+    """One network of several has made a step or finished an epoch.
+
+    examine  reports on the layers of the network as it is now, on a few of the examples that it learns from
+    """
 
     part: str
     fold: int
     job: int  # 0-based
     jobs: int
     event: Step | Epoch
+    examine: Callable[[], list[LayerReport]]
 
 
 class Bag:
@@ -129,11 +136,12 @@ class Bag:
             )
             recipe = replace(self.parts[part], seed=self.seed * 1000 + job)
             loss = MembersLoss(label_smoothing=recipe.label_smoothing, class_weights=self.class_weights)
+            examine = partial(inspect, network, loss, data.x[:EXAMINED], data.t[:EXAMINED])
             for event in fit(
                 network, loss, recipe.make_optimizer(len(data)), data, recipe, state=self.state, threads=threads
             ):
                 self.began = True
-                yield Event(part, fold, job, len(self.jobs), event)
+                yield Event(part, fold, job, len(self.jobs), event, examine)
             self.done.append({name: array.copy() for name, array in self.state.result().items()})
             self.state, self.began = State(), False
 
@@ -305,6 +313,7 @@ def _line(event: Event) -> Facts:
         "lr": told.lr,
         "validation": {},
         "seconds": told.seconds,
+        "layers": [asdict(layer) for layer in told.layers],
     }
 
 

@@ -238,6 +238,8 @@ def show_doctor(job: Job, palette: Any) -> None:
     history = [line for line in job.history() if line.get("layers")]
     if not history:
         return
+    part, fold = (history[-1].get(key) for key in ("part", "fold"))  # of several networks, one by one, the last
+    history = [line for line in history if (line.get("part"), line.get("fold")) == (part, fold)]
     findings = job.findings()
     for each in findings[:3]:
         st.warning(
@@ -248,7 +250,10 @@ def show_doctor(job: Job, palette: Any) -> None:
         st.caption("The doctor finds nothing: no gradient vanishes or explodes, no unit is dead or saturated.")
     with st.expander("Gradient flow"):
         st.altair_chart(charts.gradient_flow(history, palette), key=f"flow {job.name}", alt="Gradient of each layer")
-        st.caption("Root mean square of each layer's gradient, after each epoch; the first layer is the darkest line.")
+        which = "" if fold is None else f" Of the network that learned last: {part}, fold {fold + 1}."
+        st.caption(
+            f"Root mean square of each layer's gradient, after each epoch; the first layer is the darkest line.{which}"
+        )
 
 
 page()
