@@ -186,8 +186,9 @@ def training(work: Workload, threads: int = 2) -> Iterator[None]:
             yield
 
 
-def serving(work: Workload, batch: int, threads: int = 2) -> Iterator[np.ndarray]:
-    """The outputs of a batch each time it is asked."""
+def serving(work: Workload, batch: int) -> Iterator[np.ndarray]:
+    """The outputs of a batch each time it is asked, on as many threads as it is trained with."""
+    threads = max(work.recipe.lanes, work.recipe.blas_threads)
     model = work.build(np.random.default_rng(1), 0.0)
     x = work.data()[0][:batch]
     most = (

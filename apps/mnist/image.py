@@ -136,15 +136,16 @@ def find_ink(grey: np.ndarray) -> np.ndarray:
     small = _shrink(grey)
     level = _fit_light(small)
     light, small = _light(level, grey.shape), small - _light(level, small.shape)
-    if not _lies_on_light(small):
-        grey, light, small = 255 - grey, 255 - light, -small  # from here on the ink is dark
-    ground = light + _fill(small, grey.shape)
+    lightest, darkest = _spread(small, np.maximum), _spread(small, np.minimum)
+    if not _lies_on_light(small, lightest, darkest):
+        grey, light, lightest = 255 - grey, 255 - light, -darkest  # from here on the ink is dark
+    ground = light + _fill(lightest, grey.shape)
     off = _border(ground - grey)
     ground = np.maximum(ground - np.median(off), 0)
     noise = 3 * 1.4826 * np.median(abs(off - np.median(off)))  # three standard deviations
     darker = np.maximum(ground - grey, 0)
     # Where there is less light, ink differs less from its ground.
-    ink = darker * ((np.median(ground) + 1) / (ground + 1))
+    ink = darker * ((np.median(ground[::4, ::4]) + 1) / (ground + 1))
     strokes = ink[darker > max(noise, FAINTEST)]
     if strokes.size == 0:
         return np.zeros_like(ink)
@@ -207,25 +208,24 @@ def _light(level: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return light
 
 
-def _fill(small: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+def _fill(lightest: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """A light ground without its dark strokes, in shadow or not.  (h, w) -> shape (H, W) float32
 
-    A morphological closing (Serra, 1982): a maximum over a square that is wider than any stroke, then a minimum,
-    which gives the edges of shadows back.
+    A morphological closing (Serra, 1982): a maximum over a square that is wider than any stroke, which is given, then a
+    minimum, which gives the edges of shadows back.
     """
     from PIL import Image
 
-    filled = _spread(_spread(small, np.maximum), np.minimum)
+    filled = _spread(lightest, np.minimum)
     return np.asarray(Image.fromarray(filled).resize((shape[1], shape[0]), Image.Resampling.BILINEAR))
 
 
-def _lies_on_light(small: np.ndarray) -> bool:
+def _lies_on_light(small: np.ndarray, lightest: np.ndarray, darkest: np.ndarray) -> bool:
     """Whether the ground is the lighter of the two: most of the picture, and most of its border, are ground.
 
-    small: (h, w). Each pixel votes by how near it is to the lightest and to the darkest place around it, with a
-    weight that grows with the difference of the two.
+    (h, w) each. Each pixel votes by how near it is to the lightest and to the darkest place around it, with a weight
+    that grows with the difference of the two.
     """
-    lightest, darkest = _spread(small, np.maximum), _spread(small, np.minimum)
     contrast = lightest - darkest
     votes, weights = (small - (lightest + darkest) / 2) * contrast, contrast**2
     shares = (part(votes).sum() / max(part(weights).sum(), 1) for part in (np.asarray, _border))
