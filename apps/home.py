@@ -113,17 +113,21 @@ def home() -> None:
         "Neural networks for images, text and tables, on a backpropagation engine small enough to read in an afternoon."
         " Try them, look inside, and train them yourself: all of it runs on this machine, with this project's own code."
     )
+    examples = []
     for column, page in zip(st.columns(max(2, len(TASK_PAGES)), gap="medium"), TASK_PAGES, strict=False):
         with column.container(border=True, height="stretch"):
             st.subheader(page.title)
             st.markdown(page.line)
+            examples.append(st.container())
+            st.page_link(page.file, label=f"Open {page.title}", icon=page.icon)
+    st.header("The zoo")
+    zoo_table()
+    for place, page in zip(examples, TASK_PAGES, strict=True):  # last, since for the first visitor networks are loaded
+        with place:
             try:
                 page.example()
             except (InputError, CheckpointError) as error:
                 st.info(str(error))
-            st.page_link(page.file, label=f"Open {page.title}", icon=page.icon)
-    st.header("The zoo")
-    zoo_table()
 
 
 def zoo_table() -> None:
