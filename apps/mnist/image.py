@@ -196,7 +196,7 @@ def _fit_border(at: np.ndarray, border: np.ndarray) -> tuple[np.ndarray, float]:
     for _ in range(2):
         near = off <= max(np.quantile(off, 0.75), 1)
         level = np.linalg.lstsq(at[near], border[near])[0]
-        off = abs(border - at @ level)
+        off = abs(border - np.dot(at, level))  # matmul may warn of flags that BLAS leaves behind
     return level, float(np.median(off))
 
 
