@@ -241,12 +241,17 @@ def _shrink(grey: np.ndarray) -> np.ndarray:
 
 
 def _spread(grey: np.ndarray, extreme: np.ufunc) -> np.ndarray:
-    """The maximum or the minimum over a square around each pixel, a third of the longer side wide.  (h, w) -> (h, w)"""
+    """The maximum or the minimum over a square around each pixel, a third of the longer side wide.  (h, w) -> (h, w)
+
+    First along the columns, then along the rows: of stretches of 1, 2, 4, 8 … pixels, and of two of them that overlap.
+    """
     reach = max(grey.shape) // 6
-    for axis in (0, 1):
-        padded = np.pad(grey, [(reach, reach) if axis == a else (0, 0) for a in (0, 1)], mode="edge")
-        views = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=axis)
-        grey = extreme.reduce(views, axis=-1)
+    for _ in range(2):
+        part, length = np.pad(grey, [(reach, reach), (0, 0)], mode="edge"), 1
+        while 2 * length <= 2 * reach + 1:
+            part, length = extreme(part[:-length], part[length:]), 2 * length
+        rest = 2 * reach + 1 - length
+        grey = (extreme(part[:-rest], part[rest:]) if rest else part).T
     return grey
 
 
