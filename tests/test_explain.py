@@ -59,15 +59,15 @@ def test_contributions_and_base_add_up_to_the_answer(texts, name, classes):
         assert error < (1e-5 if name in EXACT else 1e-3), (i, error)
 
 
-@pytest.mark.parametrize("name", ["text_cnn", "region_cnn", "text_lstm"])
-def test_few_stretches_tell_what_very_many_tell(texts, name, monkeypatch):
+@pytest.mark.parametrize(("name", "off"), [("text_cnn", 0.01), ("text_lstm", 0.01), ("region_cnn", 0.06)])
+def test_few_stretches_tell_what_very_many_tell(texts, name, off, monkeypatch):
     model, direction = trained(name, 2, texts), np.array([-1.0, 1.0])
     for i in (3, 6):
         found, base = attribute(model, texts[i][None], direction)
         monkeypatch.setattr("apps.sentiment.explain.STRETCHES", 3000)
         fine, same = attribute(model, texts[i][None], direction)
         monkeypatch.undo()
-        np.testing.assert_allclose(found, fine, atol=0.06 * np.abs(fine).max())  # of weights this rough
+        np.testing.assert_allclose(found, fine, atol=off * np.abs(fine).max())  # of weights this rough
         assert base == same
 
 

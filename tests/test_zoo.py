@@ -185,3 +185,9 @@ def _load(task, dataset):
 
 def test_the_shipped_weights_are_small():
     assert sum(path.stat().st_size for path in WEIGHTS.glob("mnist_*.safetensors")) < 8 * 2**20
+
+
+def test_every_model_that_is_asked_by_default_was_measured_to_answer_within_five_milliseconds():
+    for task in TASKS.values():
+        (row,) = (row for row in SHIPPED if row["name"] == f"{task.name}_{task.served}")
+        assert 0 < float(row["answer_ms"]) <= 5, row["name"]
