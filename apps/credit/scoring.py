@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -140,7 +141,7 @@ def _pool(model: CreditModel, hands: int) -> Executor:
     """Some processes that score with a model; one alone is a thread of this process"""
     if hands == 1:
         return ThreadPoolExecutor(1, initializer=_begin, initargs=(model,))
-    return ProcessPoolExecutor(hands, get_context("spawn"), _begin, (model,))
+    return ProcessPoolExecutor(hands, get_context("spawn"), _begin_process, (model,))
 
 
 _hand = threading.local()  # what one of them works with
@@ -150,9 +151,17 @@ def _begin(model: CreditModel) -> None:
     _hand.model, _hand.wording = model, Wording(model)
 
 
+def _begin_process(model: CreditModel) -> None:
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for the process that was started by hand, which ends this one
+    _hand.blas = blas_threads(1)
+    _hand.blas.__enter__()  # as long as the process lives
+    _begin(model)
+
+
 def _score(table: Table) -> tuple[list[list[str]], list[str]]:
-    with blas_threads(1):  # a process has not been told yet
-        return score_table(_hand.model, table, _hand.wording)
+    return score_table(_hand.model, table, _hand.wording)
 
 
 def _taken(waiting: deque[tuple[list[str], list[list[str]], Future[Any]]], expected: int) -> Chunk:

@@ -133,11 +133,14 @@ def _slope(after: Layer | None, at: Array, direction: Array) -> tuple[float, Arr
 
 
 def _integrate(embedded: Array, after: Sequential, direction: Array) -> tuple[Array, float]:
-    """Integrated gradients from vectors of zeros to those of the text, (1, T, E)      (Sundararajan et al., 2017)
+    """(contributions (T,), value at zeros): integrated gradients from vectors of zeros to those of a text, (1, T, E)
 
     These models are made of straight pieces, or nearly so. Over a stretch of the way, the gradient is taken to be that
     of its beginning up to some place, and that of its end from there on; the place follows from how much the value
-    rises over the stretch. Where no place explains the rise, the stretch is halved.
+    rises over the stretch. Where no place explains the rise, the stretch is halved. So it is by their making that the
+    parts add up; that each of them is right is tested against a hundred times as many stretches.
+
+    (Sundararajan, Taly & Yan, 2017)
     """
     after = _without_dropout(after)
     at_a_time = max(1, AT_A_TIME // (embedded.size * 16))
