@@ -7,7 +7,10 @@ its card; that is all.
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
+from importlib import import_module
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -24,6 +27,7 @@ from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES
 from apps.serving import credit_model, made_up_applicants, results, served, shipped_credit
 from core import CheckpointError
+from core.parallel import blas_threads
 
 
 @dataclass(frozen=True)
@@ -128,6 +132,13 @@ def home() -> None:
                 page.example()
             except (InputError, CheckpointError) as error:
                 st.info(str(error))
+    get_charts_ready()
+
+
+@st.cache_resource
+def get_charts_ready() -> None:
+    """Begin to import what the other pages draw with, two seconds of it, while the first visitor reads this one."""
+    Thread(target=import_module, args=["apps.charts"], daemon=True).start()
 
 
 def zoo_table() -> None:
@@ -158,7 +169,18 @@ def icon() -> Any:
     return Image.fromarray(picture)
 
 
+@st.cache_resource
+def one_thread() -> ExitStack:
+    """Hold BLAS to one thread as long as the application runs: an answer is too small a product to share, and a second
+    thread, waiting for its part, takes the time of whoever else is served.
+    """
+    held = ExitStack()
+    held.enter_context(blas_threads(1))
+    return held
+
+
 def main() -> None:
+    one_thread()
     st.set_page_config(page_title="modelzoo", page_icon=icon(), layout="wide")
     st.html(STYLE)
     tasks = [st.Page(page.file, title=page.title, icon=page.icon, url_path=page.address) for page in TASK_PAGES]

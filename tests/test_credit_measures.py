@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.credit.fairness import audit, groups_of
 from apps.credit.measures import (
@@ -10,6 +12,7 @@ from apps.credit.measures import (
     corrected_interval,
     cost_at,
     deciles,
+    distinct,
     feature_table,
     score,
     score_stability,
@@ -70,6 +73,11 @@ def test_stability_by_hand():
     )
     assert score_stability(LOGITS[:1500], LOGITS[1500:]) < 0.02
     assert score_stability(LOGITS, LOGITS + 1) > 0.25
+
+
+@given(st.lists(st.integers(-3, 3) | st.floats(-2, 2), max_size=9))
+def test_distinct_numbers_are_those_of_unique(values):
+    assert np.array_equal(distinct(np.array(values, float)), np.unique(np.array(values, float)))
 
 
 def test_bins_of_a_feature_have_missing_and_codes_of_their_own():

@@ -8,11 +8,16 @@ import pytest
 
 pytest.importorskip("streamlit", reason="streamlit, of the extra apps, is not installed")
 
+import altair as alt
+import streamlit as st
+from altair.utils.schemapi import SchemaValidationError
 from streamlit.testing.v1 import AppTest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 import apps.inside.subjects
 import apps.predictor
 import apps.serving
+from apps import charts
 from apps.credit.applicant import fields, filled
 from apps.credit.made_up import made_up_table
 from apps.credit.table import csv_of
@@ -29,6 +34,15 @@ PAGES = (
     "gallery/page.py",
 )
 SECONDS = 60
+
+
+@pytest.fixture(autouse=True, scope="module")
+def threads_are_given_back():
+    """The application holds BLAS to one thread for as long as its process lives; other tests live in this one too."""
+    st.cache_resource.clear()
+    before = threadpool_limits()
+    yield
+    before.restore_original_limits()
 
 
 @pytest.fixture
@@ -64,6 +78,16 @@ def test_home_shows_the_tasks_with_an_example_and_the_zoo():
     assert [each.value for each in app.metric] == ["3", "positive", "refused"]
     for name in MNIST.entries:
         assert f"[mnist_{name}](models?card=mnist_{name})" in texts(app) or name not in apps.serving.shipped(MNIST)
+
+
+def test_a_chart_that_vega_lite_would_not_draw_is_refused_here():
+    with pytest.raises(SchemaValidationError):
+        charts.Layers(layer=[alt.Chart().mark_bar()], width="as wide as the sky").to_dict()
+
+
+def test_the_application_holds_its_products_to_one_thread():
+    opened()
+    assert {pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"} <= {1}
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from apps.credit.model import CreditModel
-from apps.credit.stability import ordinary_values, training_of
+from apps.credit.stability import Training, ordinary_values, training_of
 
 FAMILY, RISK, OWN = 0.85, 0.45, 0.35  # how much a column follows its family, the risk, and nobody
 DRIFT = 0.15  # how far the applicants of a portfolio are riskier than those of the training
@@ -25,20 +25,20 @@ def _drawn(model: CreditModel, rows: int, rng: np.random.Generator, drift: float
     """(numbers (N, F), the latent risk (N,))"""
     risk = rng.standard_normal(rows)
     families: dict[str, np.ndarray] = {}
+    training = training_of(model)
     numbers = np.empty((rows, len(model.schema.features)))
     for i, feature in enumerate(model.schema.features):
         name = feature.name.rstrip("0123456789")
         family = families.setdefault(name, rng.standard_normal(rows))
         z = FAMILY * family + RISK * feature.direction * risk + OWN * rng.standard_normal(rows)
         u = (np.argsort(np.argsort(z)) + 0.5) / rows  # uniform, whatever z is
-        numbers[:, i] = _values(model, i, u ** (1 - drift * feature.direction))
+        numbers[:, i] = _values(model, training, i, u ** (1 - drift * feature.direction))
     return model.schema.complete(numbers), risk
 
 
-def _values(model: CreditModel, i: int, u: np.ndarray) -> np.ndarray:
+def _values(model: CreditModel, training: Training | None, i: int, u: np.ndarray) -> np.ndarray:
     """Ranks u in (0, 1) → values: missing and codes come first, then the ordinary ones, as often as in the training"""
     feature, grid = model.schema.features[i], ordinary_values(model, i)
-    training = training_of(model)
     if feature.kind == "categorical":
         shares = np.append(0.0, np.ones(len(grid))) if training is None else training.features[i]
         return np.asarray(np.append(np.nan, grid)[_place(shares, u)[0]])
@@ -63,7 +63,7 @@ def _place(shares: np.ndarray, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def examples(model: CreditModel) -> dict[str, np.ndarray]:
     """{name: applicant (F,)}: of many made-up ones those nearest to some logits, on the right side of the cut-off"""
-    pool = made_up(model, 1500, np.random.default_rng(3))
+    pool = made_up(model, 400, np.random.default_rng(3))
     above = model.logits(pool) - model.cut_logit
     return {
         name: pool[np.argmin(np.abs(above - wanted) + 1e9 * ((above >= 0) != (wanted >= 0)))]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from apps.credit.measures import bins_of, stability
+from apps.credit.measures import bins_of, distinct, stability
 from apps.credit.model import CreditModel
 from apps.run import Facts
 from core import CheckpointError
@@ -36,7 +36,7 @@ def ordinary_values(model: CreditModel, i: int) -> np.ndarray:
         return np.arange(len(feature.categories), dtype=np.float64)
     if feature.kind == "ordinal":
         return np.arange(np.ceil(grid[0]), np.floor(grid[-1]) + 1)
-    return np.unique(grid)
+    return distinct(grid)
 
 
 def bins(model: CreditModel, i: int) -> tuple[list[str], Callable[[np.ndarray], np.ndarray]]:
