@@ -142,7 +142,7 @@ def choose(
 
 def enough_epochs(recipe: Recipe, examples: int) -> Recipe:
     """The recipe with more epochs where the data are so few that LEAST_UPDATES would not be reached."""
-    batches = recipe.steps(examples) // recipe.epochs
+    batches = recipe.steps(max(1, round(examples * recipe.share))) // recipe.epochs
     return replace(recipe, epochs=max(recipe.epochs, -(-LEAST_UPDATES // batches)))
 
 

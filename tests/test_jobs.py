@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from time import monotonic, sleep
 
 import pytest
@@ -13,7 +14,7 @@ from apps.errors import InputError
 from apps.jobs import Job, Order
 from apps.lessons import LESSONS
 from apps.mnist.task import MNIST
-from apps.training import choose
+from apps.training import choose, enough_epochs
 
 SMALL = Order("mnist", "softmax_regression", "sample", "mnist", "small", {"epochs": 3, "lr": 0.01})
 
@@ -231,3 +232,10 @@ def test_a_table_or_an_order_that_cannot_be_used_says_why(order, table, said):
     assert said in status["said"]
     assert str(jobs.folder()) not in status["said"]
     assert not job.table.exists()
+
+
+def test_epochs_that_nobody_chose_are_enough_for_the_share_that_is_used():
+    recipe = choose(MNIST, "mlp")[2]
+    few = replace(recipe, share=0.01)
+    assert enough_epochs(recipe, 60_000) == recipe
+    assert enough_epochs(few, 60_000).epochs == enough_epochs(recipe, 600).epochs > recipe.epochs

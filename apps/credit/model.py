@@ -33,17 +33,16 @@ class Member:
     network: Sequential
 
     def logits(self, x: Array, threads: int = 1) -> np.ndarray:
-        """x (N, C) encoded → (N,) float64 logits; of several outputs the mean probability counts"""
+        """x (N, C) encoded → (N,) float64 logits"""
         return mean_logit(predict(self.network, x, micro_batch=MICRO_BATCH, threads=threads))
 
 
 def mean_logit(outputs: Array) -> np.ndarray:
-    """(N, K) logits → (N,) float64 ln(p̄ / (1 − p̄)), p̄ = mean of σ(z_k); the very logit where K is 1"""
-    z = outputs.reshape(len(outputs), -1).astype(np.float64)
-    if z.shape[1] == 1:
-        return np.asarray(z[:, 0])
-    p = sigmoid(z).mean(axis=1)
-    return np.asarray(np.log(p) - np.log1p(-p))
+    """(N, K) logits of the members of an ensemble → (N,) float64, their mean
+
+    The odds are then the geometric mean of the members' odds; and a sum of logits has exact contributions.
+    """
+    return np.asarray(outputs.reshape(len(outputs), -1).mean(axis=1, dtype=np.float64))
 
 
 @dataclass(frozen=True)

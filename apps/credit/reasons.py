@@ -3,25 +3,28 @@
 Σ_f contribution_f(x) = logit(x) − mean over the references of logit(r), never rescaled. For a model that adds up one
 term a feature the contributions are those terms, exactly. For a network they are integrated gradients (Sundararajan,
 Taly & Yan, 2017), averaged over the references: along the straight line between the vectors that the first layer makes
-of x and of r, on which the network is smooth, so that Gauss–Legendre quadrature of few points is enough; where it is
-not, for some row, the number of points is doubled until it is.
+of x and of r. Where one hidden layer is all that follows, the integral has a closed form. Where there are more, the
+network is smooth on that line, so that Gauss–Legendre quadrature of few points is enough; where it is not, for some
+row, the number of points is doubled until it is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 
 import numpy as np
 
 from apps.credit.model import CreditModel, Member, mean_logit
 from core import Array, Context, Dense, Dropout, EnsembleDense, Flatten, Layer, Reshape, Sequential, SiLU
+from core.metrics import sigmoid
 
 MOST_REASONS = 4
 TOLERANCE = 1e-3  # of the sum of contributions, in logits
 POINTS = 4  # of the quadrature, at first
 MOST_POINTS = 192
 ROWS = 256  # at a time
+NEAR = 1e-2  # hidden numbers whose difference would be of few digits
 
 
 def contributions(model: CreditModel, numbers: np.ndarray, encoded: Sequence[Array] | None = None) -> np.ndarray:
@@ -97,20 +100,20 @@ class _Path:
         layers = [layer for layer in member.network.layers if not isinstance(layer, Dropout | Flatten)]
         embeds = member.encoder.form == "bins"
         self.embed: Layer = layers[0] if embeds else Sequential()
-        self.affine = layers[1 if embeds else 0]
+        affine = layers[1 if embeds else 0]
         self.tail = Sequential(*layers[2 if embeds else 1 :])
         self.features = references.shape[1]
         starts = self._vectors(member.encoder(references))
         self.owner = np.repeat(member.encoder.owner, starts.shape[1] // len(member.encoder.owner))
-        self.hidden = self.affine.forward(starts, Context()).copy()
+        self.hidden = affine.forward(starts, Context()).copy()
         self.start_logits = mean_logit(self.tail.forward(self.hidden, Context()))
-        self.back, _ = _matrix(self.affine, starts.shape[1:])
+        self.back, self.constant = _matrix(affine, starts.shape[1:])
         dtype = self.back.dtype
         self.back_starts = [by_feature(self.back * start, self.owner, self.features).astype(dtype) for start in starts]
         self.at_tail = Context(train=True)
         first, *rest = self.tail.layers
-        affine = isinstance(first, SiLU) and all(isinstance(layer, Dense | EnsembleDense | Reshape) for layer in rest)
-        self.silu = _matrix(Sequential(*rest), self.hidden.shape[1:]) if affine else None
+        closed = isinstance(first, SiLU) and all(isinstance(layer, Dense | EnsembleDense | Reshape) for layer in rest)
+        self.last = _matrix(Sequential(*rest), self.hidden.shape[1:])[0].mean(axis=0) if closed else None
 
     def _vectors(self, x: Array) -> Array:
         vectors: Array = self.embed.forward(x, Context()).copy()
@@ -122,29 +125,55 @@ class _Path:
         x (N, C) as the network reads it.
         """
         ends = self._vectors(x)
-        hidden = self.affine.forward(ends, Context()).copy()
+        hidden = (ends @ self.back.T + self.constant).reshape(len(x), *self.hidden.shape[1:])
         logits = mean_logit(self.tail.forward(hidden, Context()))
         found = np.zeros((len(x), self.features))
         total = np.zeros((len(x), len(self.back)), ends.dtype)
-        for at_start, back_start in zip(self.hidden, self.back_starts, strict=True):
-            gradient = self._mean_gradient(at_start, hidden - at_start, points).reshape(total.shape)
+        for gradient, back_start in zip(self._mean_gradients(hidden, points), self.back_starts, strict=True):
             found -= gradient @ back_start
             total += gradient
         found += by_feature(ends * (total @ self.back), self.owner, self.features)
         found /= len(self.hidden)
         return found, found.sum(axis=1) - (logits - self.start_logits.mean())
 
-    def _mean_gradient(self, start: Array, way: Array, points: int) -> Array:
-        """∫ ∂logit/∂hidden (start + u · way) du"""
-        if self.silu is not None:
-            return _mean_gradient_of_silu(*self.silu, start, way, points)
-        total = np.zeros_like(way)
-        for place, weight in quadrature(points):
-            y = self.tail.forward(start + way.dtype.type(place) * way, self.at_tail)
-            gradient = self.tail.backward(_slope(y) * y.dtype.type(weight), self.at_tail)
-            assert gradient is not None
-            total += gradient
-        return total
+    def _mean_gradients(self, end: Array, points: int) -> Iterator[Array]:
+        """For each reference ∫ ∂logit/∂hidden (start + u · (end − start)) du, (N, M)"""
+        if self.last is not None:
+            flat = end.reshape(len(end), -1)
+            at_end = _silu(flat)
+            for start in self.hidden:
+                yield _mean_slope_of_silu(start.reshape(-1), flat, at_end) * self.last
+            return
+        for start in self.hidden:
+            total, way = np.zeros_like(end), end - start
+            for place, weight in quadrature(points):
+                y = self.tail.forward(start + way.dtype.type(place) * way, self.at_tail)
+                gradient = self.tail.backward(np.full_like(y, weight / y.shape[1]), self.at_tail)
+                assert gradient is not None
+                total += gradient
+            yield total.reshape(len(end), -1)
+
+
+def _mean_slope_of_silu(start: Array, end: Array, silu_of_end: Array) -> Array:
+    """start (M,), end (N, M) → the mean of silu' between them, (silu(end) − silu(start)) / (end − start), (N, M)
+
+    Where they nearly meet, silu' halfway, which is right to the square of their distance and rounds no difference.
+    """
+    way = end - start
+    near = np.flatnonzero(np.abs(way) < NEAR)
+    half = end.ravel()[near] - way.ravel()[near] / 2
+    way.ravel()[near] = 1
+    mean = silu_of_end - _silu(start)
+    mean /= way
+    share = sigmoid(half)
+    mean.ravel()[near] = share * (1 + half * (1 - share))
+    return mean
+
+
+def _silu(h: Array) -> Array:
+    """h σ(h) = (h / 2) (1 + tanh(h / 2))"""
+    half = h * h.dtype.type(0.5)
+    return np.asarray(half + half * np.tanh(half))
 
 
 def _matrix(layer: Layer, shape: tuple[int, ...]) -> tuple[Array, Array]:
@@ -156,43 +185,6 @@ def _matrix(layer: Layer, shape: tuple[int, ...]) -> tuple[Array, Array]:
     matrix = layer.backward(units, ctx)
     assert matrix is not None
     return matrix.reshape(constant.size, -1).copy(), constant.reshape(-1)
-
-
-def _mean_gradient_of_silu(weight: Array, bias: Array, start: Array, way: Array, points: int) -> Array:
-    """`_Path._mean_gradient` of z = silu(hidden) Wᵀ + b, in few passes over the hidden numbers
-
-    With t = tanh(h / 2): silu(h) = h σ(h) = (h / 2) (1 + t), and 2 silu'(h) = 1 + t + silu(h) (1 − t)
-    """
-    y, t, product, gradient = (np.empty((len(way), weight.shape[1]), way.dtype) for _ in range(4))
-    half_start, half_way = start.reshape(-1) * start.dtype.type(0.5), way.reshape(y.shape) * way.dtype.type(0.5)
-    total, one = np.zeros_like(y), way.dtype.type(1)
-    for place, share in quadrature(points):
-        np.multiply(half_way, way.dtype.type(place), out=y)
-        y += half_start
-        np.tanh(y, out=t)
-        np.multiply(y, t, out=product)
-        y += product  # silu
-        slopes = _slope(np.dot(y, weight.T) + bias) * way.dtype.type(share / 2)
-        np.dot(slopes, weight, out=gradient)
-        np.multiply(y, t, out=product)
-        y -= product
-        t += one
-        t += y
-        t *= gradient
-        total += t
-    return total.reshape(way.shape)
-
-
-def _slope(outputs: Array) -> Array:
-    """∂ mean_logit / ∂ z_k = p_k (1 − p_k) / (K p̄ (1 − p̄)), with p = ½ tanh(z / 2) + ½"""
-    if outputs.shape[1] == 1:
-        return np.ones_like(outputs)
-    p = np.tanh(outputs * outputs.dtype.type(0.5))
-    p *= outputs.dtype.type(0.5)
-    p += outputs.dtype.type(0.5)
-    total = p.sum(axis=1, keepdims=True)
-    spread = np.maximum(total - total * total / outputs.shape[1], np.finfo(outputs.dtype).tiny)  # 0 where all p are 1
-    return np.asarray((p - p * p) / spread, outputs.dtype)
 
 
 def top_reasons(contributed: np.ndarray, most: int = MOST_REASONS) -> np.ndarray:
