@@ -25,7 +25,7 @@ from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, address, percent, shades
 from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES
-from apps.serving import credit_model, made_up_applicants, results, served, shipped_credit
+from apps.serving import card, credit_model, made_up_applicants, results, served, shipped_credit
 from core import CheckpointError
 from core.parallel import blas_threads
 
@@ -151,7 +151,8 @@ def zoo_table() -> None:
         size = f"{int(row['parameters']):,}"
         seconds = f"{float(row['seconds']):.0f} s" if row["seconds"] else ""  # not measured yet
         answer = f"{float(row['answer_ms']):.2g} ms" if row["answer_ms"] else ""
-        lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} | {answer} |")
+        link = f"[{name}](models?card={name})" if card(name) else name  # a recipe without weights has no card
+        lines.append(f"| {link} | {row['task']} | {score} | {size} | {seconds} | {answer} |")
     st.markdown("\n".join(lines))
     st.caption(
         "Mean ± standard deviation over seeds, on test data. Time of training on two cores, and of one answer on one."

@@ -361,6 +361,15 @@ def test_a_training_is_asked_for_and_an_old_address_gets_a_sentence(tmp_path, mo
     assert "expired" in app.warning[0].value
 
 
+def test_a_recipe_without_weights_says_how_to_train_it():
+    app = opened("gallery/page.py")
+    rows = [row for row in apps.serving.results() if not apps.serving.card(row["name"])]
+    assert rows
+    app.selectbox[0].set_value(rows[0]["name"]).run()
+    assert rows[0]["command"] in texts(app)
+    assert not app.get("download_button")
+
+
 def test_models_are_filtered():
     app = opened("gallery/page.py")
     app.select_slider[0].set_value(7850).run()

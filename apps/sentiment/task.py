@@ -76,7 +76,7 @@ SENTIMENT = Task(
             Recipe(epochs=5, lr=1e-2, validation=0.05, lanes=2),
         ),
         "text_cnn": Entry(
-            {"vocabulary": 20_000, "features": 64, "filters": 128},
+            {"vocabulary": 30_000, "features": 64, "filters": 128, "most": 800},
             Recipe(epochs=4, batch_size=64, lr=2e-3, dropout=0.5, validation=0.05, lanes=2, micro_batch=32),
         ),
         "region_cnn": Entry(
