@@ -28,7 +28,7 @@ class Entry:
 
 _CONVEX = Recipe(epochs=20, batch_size=256, micro_batch=256, optimizer="adamw", lr=2e-2, schedule="cosine")
 _CURVES = Recipe(
-    epochs=12, batch_size=128, micro_batch=128, optimizer="adamw", lr=2e-2, schedule="cosine", weight_decay=0.1
+    epochs=20, batch_size=64, micro_batch=64, optimizer="adamw", lr=2e-2, schedule="cosine", weight_decay=0.1
 )
 
 ENTRIES: Mapping[str, Entry] = {
@@ -43,7 +43,7 @@ ENTRIES: Mapping[str, Entry] = {
     "mlp_ple": Entry(
         "mlp_ple",
         "bins",
-        {"width": 12, "hidden": (64, 64)},
+        {"width": 12, "hidden": (64,)},
         Recipe(epochs=6, batch_size=128, optimizer="muon", lr=4e-3, schedule="cosine", weight_decay=0.03, dropout=0.4),
         bins=24,
     ),
@@ -67,19 +67,19 @@ ENTRIES: Mapping[str, Entry] = {
         "bins",
         {"directions": True},
         _CURVES,
-        bins=8,
+        bins=10,
     ),
     "additive_free": Entry(
         "neural_additive",
         "bins",
         {"directions": False},
         _CURVES,
-        bins=8,
+        bins=10,
     ),
 }
 
 MODELS: Mapping[str, tuple[str, ...]] = {
-    "blend": ("tabm", "additive", "logistic_woe"),
+    "blend": ("tabm", "mlp_ple", "additive"),
     **{name: (name,) for name in ENTRIES},
 }
 DEFAULT = "blend"
