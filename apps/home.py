@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from importlib import import_module
 from threading import Thread
 from typing import Any
 
@@ -25,7 +24,7 @@ from apps.mnist.task import MNIST
 from apps.pictures import DARK, LIGHT, address, percent, shades
 from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES
-from apps.serving import card, credit_model, made_up_applicants, results, served, shipped_credit
+from apps.serving import credit_model, made_up_applicants, results, served, shipped_credit
 from core import CheckpointError
 from core.parallel import blas_threads
 
@@ -107,6 +106,7 @@ STYLE = """<style>
 [data-testid="stCaptionContainer"], [data-testid="stCaptionContainer"] *, [data-testid="stImageCaption"] {
   color: inherit; opacity: 0.95; /* the theme's captions are too pale to be read by all */
 }
+[data-testid="stMarkdownContainer"] pre span { color: inherit !important; } /* as are the colours of code */
 [data-testid="stMarkdownContainer"] table { display: block; max-width: 100%; overflow-x: auto; border: none; }
 </style>"""
 
@@ -138,7 +138,11 @@ def home() -> None:
 @st.cache_resource
 def get_charts_ready() -> None:
     """Begin to import what the other pages draw with, two seconds of it, while the first visitor reads this one."""
-    Thread(target=import_module, args=["apps.charts"], daemon=True).start()
+    Thread(target=_import_charts, daemon=True).start()
+
+
+def _import_charts() -> None:
+    import apps.charts  # noqa: F401 -- to have it loaded is all
 
 
 def zoo_table() -> None:
@@ -151,8 +155,7 @@ def zoo_table() -> None:
         size = f"{int(row['parameters']):,}"
         seconds = f"{float(row['seconds']):.0f} s" if row["seconds"] else ""  # not measured yet
         answer = f"{float(row['answer_ms']):.2g} ms" if row["answer_ms"] else ""
-        link = f"[{name}](models?card={name})" if card(name) else name  # a recipe without weights has no card
-        lines.append(f"| {link} | {row['task']} | {score} | {size} | {seconds} | {answer} |")
+        lines.append(f"| [{name}](models?card={name}) | {row['task']} | {score} | {size} | {seconds} | {answer} |")
     st.markdown("\n".join(lines))
     st.caption(
         "Mean ± standard deviation over seeds, on test data. Time of training on two cores, and of one answer on one."

@@ -9,10 +9,9 @@ from collections.abc import Callable, Sequence
 from time import perf_counter, sleep
 from typing import Any
 
-from screenshots import ROOT, server
+from screenshots import server
 
 from apps.command_line import command
-from apps.mnist.pad import A_THREE
 
 PAUSE = 1500  # ms between two answers
 LAST_ON_HOME = "First of the reasons"
@@ -94,21 +93,6 @@ def answers(browser: Any, address: str, ask: Callable[[Any, int], None], count: 
     return heard.times
 
 
-def at_the_server(page: str, key: str, values: Sequence[object]) -> list[float]:
-    """Milliseconds in which the whole page is made anew for each of some inputs, without a browser"""
-    from streamlit.testing.v1 import AppTest
-
-    app, times = AppTest.from_file(str(ROOT / "apps/home.py"), default_timeout=60), []
-    app.run()
-    app.switch_page(f"{page}/page.py").run()
-    for value in values:
-        app.session_state[key] = value
-        began = perf_counter()
-        app.run()
-        times.append(1e3 * (perf_counter() - began))
-    return times
-
-
 def show(name: str, times: list[float]) -> None:
     print(f"{name}: {len(times)} answers, median {statistics.median(times):.0f} ms, up to {max(times):.0f}", flush=True)
 
@@ -133,19 +117,14 @@ def measure(arguments: argparse.Namespace) -> int:
             for page, ask in ASKED.items():
                 show(f"{page}, in the browser", answers(browser, f"{address}/{page}", ask, arguments.answers))
         browser.close()
-    lengths = range(2, 2 + arguments.answers)
-    strokes = [{"strokes": [stroke[: 2 * n + 1] for stroke in A_THREE]} for n in lengths]
-    texts = [{"text": "I did not like this film at all, but the music was truly wonderful"[: 8 * n]} for n in lengths]
-    show("mnist, at the server", at_the_server("mnist", "digits_pad", strokes)[1:])  # the first loads networks
-    show("sentiment, at the server", at_the_server("sentiment", "sentiment_field", texts)[1:])
     return 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description="Time the application's pages in Chromium, browser and server on this machine: Home from its"
-        " address to the last example; answers from what the browser sends to the last thing that it gets; and how long"
-        " the server itself takes for them, a whole page made anew. Close other programs first."
+        " address to the last example, and answers from what the browser sends to the last thing that it gets."
+        " Close other programs first."
     )
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="new servers to visit (default: 3)")
     parser.add_argument("--answers", type=int, default=8, metavar="N", help="answers of each page (default: 8)")

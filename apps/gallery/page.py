@@ -16,7 +16,7 @@ def page() -> None:
     rows = pd.DataFrame(results())
     chosen = table(rows)
     if chosen is not None:
-        show(chosen, str(rows.set_index("name").loc[chosen, "command"]))
+        show(chosen)
 
 
 def table(rows: pd.DataFrame) -> str | None:
@@ -60,7 +60,7 @@ def table(rows: pd.DataFrame) -> str | None:
     return chosen
 
 
-def show(name: str, command: str) -> None:
+def show(name: str) -> None:
     text, found = card(name), files(name)
     with st.container(border=True):
         if found:
@@ -79,7 +79,7 @@ def show(name: str, command: str) -> None:
                         icon=":material/download:",
                         on_click="ignore",
                     )
-        st.markdown(text or f"{name} is a recipe: measured, without weights and card. To train it: `{command}`")
+        st.markdown(text or f"There is no card of {name} yet.")
 
 
 page()
