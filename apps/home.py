@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from threading import Thread
+from threading import Timer
 from typing import Any
 
 import numpy as np
@@ -138,7 +138,9 @@ def home() -> None:
 @st.cache_resource
 def get_charts_ready() -> None:
     """Begin to import what the other pages draw with, two seconds of it, while the first visitor reads this one."""
-    Thread(target=_import_charts, daemon=True).start()
+    soon = Timer(2, _import_charts)  # when this page has been sent
+    soon.daemon = True
+    soon.start()
 
 
 def _import_charts() -> None:
