@@ -14,6 +14,7 @@ from apps.pictures import Palette, hexes, percent
 from core import Array
 
 # Channels are written as objects: a shorthand alone, x="a:Q", costs Altair 6 ms, since it looks for its class anew.
+
 # places that no data give; named as channels, since for `alt.value` Altair searches its schema for 20 ms at each call
 AT_X: Any = alt.XValue
 AT_Y: Any = alt.YValue
@@ -24,8 +25,8 @@ HIGHEST = 20.0  # loss that a chart of learning has room for; what is above lies
 
 
 class Layers(alt.LayerChart):
-    """Charts on top of each other, shown as they are: to hold one against the schema of Vega-Lite takes 60 ms, as long
-    as an answer with all its pictures. The tests do.
+    """Charts on top of each other, shown as they are: to hold one against the schema of Vega-Lite takes 17 ms, or 60
+    beside a busy browser, much of the time of an answer. The tests do (`tests/conftest.py`).
     """
 
     def to_dict(self, validate: bool = False, **more: Any) -> dict[str, Any]:
@@ -33,6 +34,7 @@ class Layers(alt.LayerChart):
 
 
 def layers(*charts: alt.Chart) -> Layers:
+    """The first chart at the bottom. Raises ValueError as Altair does, for charts that cannot be layered."""
     return Layers(layer=list(charts))
 
 
@@ -84,15 +86,8 @@ def confusion(matrix: Array, labels: Sequence[str], palette: Palette) -> Layers:
     cell = alt.selection_point(name="cell", fields=["true", "read"], on="click", empty=False)
     x = alt.X("read:N", sort=None, title="read as", axis=_axis(palette, orient="top"))
     y = alt.Y("true:N", sort=None, title="true", axis=_axis(palette))
-    cells, figures = _cells(
-        table,
-        "depth",
-        palette.against,
-        x,
-        y,
-        [alt.Tooltip("true:N"), alt.Tooltip("read:N"), alt.Tooltip("count:Q")],
-        palette,
-    )
+    tooltip = [alt.Tooltip("true:N"), alt.Tooltip("read:N"), alt.Tooltip("count:Q")]
+    cells, figures = _cells(table, "depth", palette.against, x, y, tooltip, palette)
     cells = cells.encode(stroke=alt.condition(cell, alt.value(palette.text), alt.value("transparent")))
     return layers(cells.encode(strokeWidth=alt.value(2)).add_params(cell), figures).properties(height=400)
 

@@ -75,8 +75,8 @@ def tabm(
 ) -> Sequential:
     """(N, features + categories) → (N, members) logits: `mlp_ple`, of which every weight is shared by all members
 
-    Members differ by scales and biases. Train with the mean of their losses, serve the mean of their logits.
-    (TabM: Gorishniy, Kotelnikov & Babenko, 2025)
+    Members differ by scales and biases. Train with the mean of their losses, serve the mean of their logits (the paper:
+    of their probabilities), of which contributions are exact.      (TabM: Gorishniy, Kotelnikov & Babenko, 2025)
     """
     layers: list[Layer] = [_columns(features, bins, width, specials, categories, rng)]
     inputs = (features + len(categories)) * width

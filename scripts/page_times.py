@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import shutil
 import statistics
 from collections.abc import Callable, Sequence
 from time import perf_counter, sleep
 from typing import Any
 
-from screenshots import server
+from screenshots import chromium, server
 
-from apps.command_line import command
+from apps.command_line import _positive, command
 
 PAUSE = 1500  # ms between two answers
 LAST_ON_HOME = "First of the reasons"
@@ -100,9 +99,9 @@ def show(name: str, times: list[float]) -> None:
 def measure(arguments: argparse.Namespace) -> int:
     from playwright.sync_api import sync_playwright
 
+    path = chromium()
     with sync_playwright() as playwright:
-        chromium = shutil.which("chromium") or shutil.which("google-chrome")
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
         browser.new_page().close()
         firsts, agains = [], []
         for _ in range(arguments.rounds):
@@ -126,8 +125,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         " address to the last example, and answers from what the browser sends to the last thing that it gets."
         " Close other programs first."
     )
-    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="new servers to visit (default: 3)")
-    parser.add_argument("--answers", type=int, default=8, metavar="N", help="answers of each page (default: 8)")
+    parser.add_argument("--rounds", type=_positive, default=3, metavar="N", help="new servers to visit (default: 3)")
+    parser.add_argument("--answers", type=_positive, default=8, metavar="N", help="answers of each page (default: 8)")
     return command(measure, parser, argv)
 
 

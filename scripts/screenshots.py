@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
 
+from apps.command_line import command
+from apps.errors import InputError
 from apps.mnist.pad import A_THREE, GRID
 from core import write_atomically
 
@@ -46,6 +48,14 @@ def server() -> Iterator[str]:
         finally:
             process.terminate()
             process.wait()
+
+
+def chromium() -> str:
+    """Where Chromium is. Raises InputError where there is none."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if found is None:
+        raise InputError("There is no Chromium on this machine: install it, with apt-get install chromium say.")
+    return found
 
 
 def draw_three(page: Any) -> None:
@@ -121,19 +131,12 @@ def take(browser: Any, address: str, act: Callable[[Any], None], height: int, da
     return file.getvalue()
 
 
-def main() -> int:
-    parser = argparse.ArgumentParser(description="Take the pictures of the application's pages, docs/app-PAGE.png.")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs", metavar="DIR", help="where to (default: docs)")
-    parser.add_argument("--page", choices=[name for name, *_ in PAGES], help="one page only (default: all)")
-    arguments = parser.parse_args()
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if chromium is None:
-        print("There is no Chromium on this machine: install it, with apt-get install chromium say.", file=sys.stderr)
-        return 2
+def take_all(arguments: argparse.Namespace) -> int:
     from playwright.sync_api import sync_playwright
 
+    path = chromium()
     with server() as address, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
         for name, place, act, height in PAGES:
             if arguments.page in (None, name):
                 dark = name == "train"  # one of them shows the dark theme
@@ -141,6 +144,13 @@ def main() -> int:
                 write_atomically(arguments.out.absolute() / f"app-{name}.png", picture)
         browser.close()
     return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Take the pictures of the application's pages, docs/app-PAGE.png.")
+    parser.add_argument("--out", type=Path, default=ROOT / "docs", metavar="DIR", help="where to (default: docs)")
+    parser.add_argument("--page", choices=[name for name, *_ in PAGES], help="one page only (default: all)")
+    return command(take_all, parser, argv)
 
 
 if __name__ == "__main__":

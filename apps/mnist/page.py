@@ -93,9 +93,11 @@ def ask(palette: Palette) -> Any:
         return open_image(photo.getvalue()) if photo else None
     if way == "Examples":
         return choose_example(palette)
-    kept = (st.session_state.get("digits_pad") or {}).get("strokes") or []
-    drawn = pad()(key="digits_pad", data={"strokes": kept}, default={"strokes": []}, on_strokes_change=lambda: None)
-    return draw(drawn.strokes or [])
+    kept = (st.session_state.get("digits_pad") or {}).get("strokes", st.session_state.get("digits_strokes", []))
+    drawn = pad()(key="digits_pad", data={"strokes": kept}, default={"strokes": kept}, on_strokes_change=lambda: None)
+    strokes = drawn.strokes or []
+    st.session_state["digits_strokes"] = strokes  # for when the visitor comes back from another source
+    return draw(strokes)
 
 
 def choose_example(palette: Palette) -> Any:
