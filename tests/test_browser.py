@@ -194,12 +194,22 @@ def test_a_bad_upload_gets_a_sentence(visit):
     assert str(ROOT) not in page.content()
 
 
+def still(element):
+    """Wait until an element has stopped moving: above it, the page may still be arriving."""
+    before = None
+    while before != (now := element.bounding_box()) or now is None:
+        before = now
+        element.page.wait_for_timeout(300)
+
+
 def test_a_click_on_the_confusion_matrix_opens_the_digits_of_the_cell(visit):
     page = visit("digits")
     found = read_misread("mnist_" + next(name for name in shipped(MNIST) if read_misread(f"mnist_{name}")))
     true, read, times = found.cells()[0]
     assert times < len(found.row)
-    page.locator(f"[aria-label*='true: {true}'][aria-label*='read: {read}']").first.click(force=True)  # its figure
+    figure = page.locator(f"[aria-label*='true: {true}'][aria-label*='read: {read}']").first
+    still(figure)
+    figure.click(force=True)
     page.wait_for_function(
         "n => [...document.querySelectorAll('*')]"
         ".some((e) => e.shadowRoot?.querySelectorAll('.gallery button').length === n)",

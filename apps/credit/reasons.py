@@ -161,12 +161,12 @@ def _mean_slope_of_silu(start: Array, end: Array, silu_of_end: Array) -> Array:
     """
     way = end - start
     near = np.flatnonzero(np.abs(way) < NEAR)
-    half = end.ravel()[near] - way.ravel()[near] / 2
-    way.ravel()[near] = 1
+    half = end.take(near) - way.take(near) / 2
+    np.put(way, near, 1)
     mean = silu_of_end - _silu(start)
     mean /= way
     share = sigmoid(half)
-    mean.ravel()[near] = share * (1 + half * (1 - share))
+    np.put(mean, near, share * (1 + half * (1 - share)))
     return mean
 
 
