@@ -7,13 +7,13 @@ its card; that is all.
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import dataclass
 from threading import Timer
 from typing import Any
 
 import numpy as np
 import streamlit as st
+from threadpoolctl import ThreadpoolController
 
 from apps.credit.applicant import answer
 from apps.errors import InputError
@@ -26,7 +26,6 @@ from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES
 from apps.serving import credit_model, made_up_applicants, results, served, shipped_credit
 from core import CheckpointError
-from core.parallel import blas_threads
 
 
 @dataclass(frozen=True)
@@ -176,17 +175,15 @@ def icon() -> Any:
 
 
 @st.cache_resource
-def one_thread() -> ExitStack:
-    """Hold BLAS to one thread as long as the application runs: an answer is too small a product to share, and a second
-    thread, waiting for its part, takes the time of whoever else is served.
-    """
-    held = ExitStack()
-    held.enter_context(blas_threads(1))
-    return held
+def blas() -> ThreadpoolController:
+    """The BLAS of this process"""
+    return ThreadpoolController()
 
 
 def main() -> None:
-    one_thread()
+    # An answer is too small a product to share, and a second thread, waiting for its part, takes the time of whoever
+    # else is served. Said at each visit, so that it holds whatever else has set it since.
+    blas().limit(limits=1, user_api="blas")
     st.set_page_config(page_title="modelzoo", page_icon=icon(), layout="wide")
     st.html(STYLE)
     tasks = [st.Page(page.file, title=page.title, icon=page.icon, url_path=page.address) for page in TASK_PAGES]

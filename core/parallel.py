@@ -77,10 +77,7 @@ def blas_threads(count: int) -> Iterator[None]:
 
     Warns where the BLAS at hand cannot be set.
     """
-    limits = threadpool_limits(limits=count, user_api="blas")
-    if not any(pool["user_api"] == "blas" for pool in limits._original_info):
-        warnings.warn("this BLAS cannot be told its number of threads; speed may suffer", RuntimeWarning, 3)
-    try:
+    with threadpool_limits(limits=count, user_api="blas") as limits:
+        if not any(pool["user_api"] == "blas" for pool in limits._original_info):
+            warnings.warn("this BLAS cannot be told its number of threads; speed may suffer", RuntimeWarning, 3)
         yield
-    finally:
-        limits.restore_original_limits()
