@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import fields, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -25,7 +26,7 @@ from apps.curves import draw_curves
 from apps.ensemble import join
 from apps.errors import InputError
 from apps.predictor import Predictor, open_predictor
-from apps.progress import Progress, notice, report
+from apps.progress import Progress, counted, notice, report
 from apps.run import Run, next_run, read_description
 from apps.task import Recipe, Task, TaskData
 from apps.tasks import TASKS
@@ -93,6 +94,12 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
         parser.add_argument(
             "--parts", type=Path, nargs="+", metavar="DIR", help="the runs that --model blend puts together"
         )
+    if task.teach is not None:
+        parser.add_argument(
+            "--teacher",
+            metavar="NAME",
+            help="a model of the zoo or a run, whose labels of texts that nobody labelled are learned from as well",
+        )
     told = field_help()
     for field in fields(Recipe):
         default = getattr(task.entries[task.model].recipe, field.name)
@@ -133,7 +140,7 @@ def field_help() -> dict[str, str]:
 
 def _train(task: Task, arguments: argparse.Namespace) -> int:
     given = {f.name: getattr(arguments, f.name) for f in fields(Recipe) if getattr(arguments, f.name) is not None}
-    chosen = {name: getattr(arguments, name) for name in ("model", "dataset", "start", "frozen")}
+    chosen = {name: vars(arguments).get(name) for name in ("model", "dataset", "start", "frozen", "teacher")}
     if arguments.resume:
         if arguments.out is None:
             raise InputError("Which run is to go on? Give its folder: --out DIR --resume.")
@@ -147,10 +154,14 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
         recipe = enough_epochs(recipe, len(data.train))
     plan = Plan(task, data, dataset, name, sizes, recipe, chosen["start"] or "", chosen["frozen"] or 0)
     plan = prepare(plan) if name != "blend" or task.blend is None else task.blend(plan, arguments.parts or [])
+    if chosen["teacher"]:
+        plan = _taught(plan, arguments.data, chosen["teacher"], given)
     layers = describe(plan, arguments.resume)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
+    more = f", and {len(plan.more):,} labelled by {plan.teacher}" if plan.more is not None else ""
     notice(
-        f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from. The run is kept in {run.folder}."
+        f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from{more}."
+        f" The run is kept in {run.folder}."
     )
     notice(str(layers))
     if recipe.unlabelled and not (arguments.resume and run.state.is_file()):
@@ -167,6 +178,17 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     if arguments.json:
         _print_json(_summary(plan.task, plan.model, data, result) | {"run": str(run.folder)})
     return 0
+
+
+def _taught(plan: Plan, data: str | None, teacher: str, given: dict[str, Any]) -> Plan:
+    """The plan with what a teacher labels, and with as many epochs as so many examples need."""
+    assert plan.task.teach is not None
+    plan = plan.task.teach(plan, data, teacher, partial(counted, f"{teacher} labels {plan.task.unit}"))
+    if "epochs" in given:
+        return plan
+    recipe = replace(choose(plan.task, plan.model, given, plan.dataset)[2], share=1.0)
+    epochs = enough_epochs(recipe, len(plan.data.train) + len(plan.more or ())).epochs
+    return replace(plan, recipe=replace(plan.recipe, epochs=epochs))
 
 
 def _after_unlabelled(plan: Plan, run: Run, arguments: argparse.Namespace) -> Plan | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator, Sequence
 from time import monotonic
 from types import TracebackType
 from typing import Any
@@ -88,6 +89,15 @@ class Progress:
         held = {f"held-out {name}": value for name, value in event.validation.items()}
         text = "  ".join(f"{name} {value:.4f}" for name, value in (numbers | held).items())
         return f"epoch {event.epoch + 1:>3}/{self.plan.recipe.epochs}  {text}  {event.seconds:.1f} s"
+
+
+def counted(what: str, pieces: Sequence[Any]) -> Iterator[Any]:
+    """The pieces one by one, with a bar on a terminal that tells how many are done."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=sys.stderr is not None, quiet=sys.stderr is None)
+    yield from track(pieces, what, console=console, transient=True, disable=not console.is_terminal)
 
 
 def report(plan: Plan, result: Result) -> str:

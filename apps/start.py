@@ -11,6 +11,14 @@ from core import Layer, Sequential
 from models import WEIGHTS
 
 
+def find_stem(task: Task, name: str, flag: str) -> Path:
+    """Where the files of a trained model are. Raises InputError where `name`, given by the flag, is none."""
+    for stem in (WEIGHTS / f"{task.name}_{name}", Path(name) / "model"):
+        if stem.with_suffix(".json").is_file():
+            return stem
+    raise InputError(f"{flag} {name}: this is neither a model with shipped weights nor the folder of a run.")
+
+
 def begin_with(model: Sequential, task: Task, name: str, start: str) -> None:
     """Give a model the weights that a trained one of its kind has, all but those of the last layer.
 
@@ -20,12 +28,7 @@ def begin_with(model: Sequential, task: Task, name: str, start: str) -> None:
     Raises InputError where there are no such weights or they are of another kind of network, CheckpointError where they
     are damaged.
     """
-    stem = WEIGHTS / f"{task.name}_{start}"
-    if not stem.with_suffix(".json").is_file():
-        stem = Path(start) / "model"
-    if not stem.with_suffix(".json").is_file():
-        raise InputError(f"--from {start}: this is neither a model with shipped weights nor the folder of a run.")
-    trained, facts = load_model(stem, task.name)
+    trained, facts = load_model(find_stem(task, start, "--from"), task.name)
     last = f"layers.{weighted(model)[-1]}."
     values = {name: parameter.value for name, parameter in trained.named_parameters()}
     own = {name: parameter for name, parameter in model.named_parameters() if not name.startswith(last)}

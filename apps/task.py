@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isfinite
 from pathlib import Path
@@ -129,6 +129,9 @@ class Entry:
         return replace(self.recipe, **self.adapted.get(dataset or "", {}))
 
 
+Watch = Callable[[Sequence[Any]], Iterable[Any]]
+
+
 @dataclass(frozen=True)
 class Task:
     """What the scripts, the predictor and the pages need to know of a task.
@@ -164,6 +167,8 @@ class Task:
     before        (plan, --data) → the plan of a training on unlabelled examples that goes before
     learn_from    (model, {name: weights that were learned before}): let the model begin with them
     blend         (plan, runs) → the plan by which the models of some runs are blended
+    teach         (plan, --data, NAME, watch) → the plan with examples that nobody labelled, as a trained model labels
+                  them; `watch` is handed the pieces of that work, and hands them back one by one
     """
 
     name: str
@@ -191,3 +196,4 @@ class Task:
     before: Callable[[Any, str | None], Any] | None = None
     learn_from: Callable[[Sequential, Mapping[str, Array]], None] | None = None
     blend: Callable[[Any, Sequence[Path]], Any] | None = None
+    teach: Callable[[Any, str | None, str, Watch], Any] | None = None

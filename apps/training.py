@@ -51,6 +51,8 @@ class Plan:
     frozen  how many of the first layers with weights are left as they are
     encoder what encoded the data, where the task learns it (`prepare` did)
     taught  {name: weights} that were learned before, as `Task.learn_from` takes them
+    teacher the zoo entry or run that labelled `more`; empty: there is none
+    more    examples of a teacher's, learned from beside the others; none of them is held out
     """
 
     task: Task
@@ -63,10 +65,13 @@ class Plan:
     frozen: int = 0
     encoder: Encoder | None = None
     taught: Mapping[str, Array] | None = None
+    teacher: str = ""
+    more: Examples | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
         encoder = {} if self.encoder is None else {"encoder": self.encoder.state()}
+        more = {} if self.more is None else {"more": {"examples": len(self.more), "labels": self.more.fingerprint()}}
         return encoder | {
             "task": self.task.name,
             "model": self.model,
@@ -77,6 +82,8 @@ class Plan:
             "recipe": asdict(self.recipe),
             "start": self.start,
             "frozen": self.frozen,
+            "teacher": self.teacher,
+            **more,
         }
 
     def build(self, fresh: bool = True) -> Sequential:
@@ -173,7 +180,7 @@ def describe(plan: Plan, resume: bool = False) -> Summary:
 
 
 def saved_recipe(run: Run) -> tuple[dict[str, Any], Recipe]:
-    """({"model", "dataset", "start", "frozen"}, recipe) of a run that is to go on.
+    """({"model", "dataset", "start", "frozen", "teacher"}, recipe) of a run that is to go on.
 
     Raises InputError where there is no run, CheckpointError where it is damaged.
     """
@@ -185,7 +192,7 @@ def saved_recipe(run: Run) -> tuple[dict[str, Any], Recipe]:
         recipe = Recipe(**{name: value for name, value in facts["recipe"].items() if name in known})
         start, frozen = str(facts.get("start", "")), int(facts.get("frozen", 0))
         chosen = {"model": str(facts["model"]), "dataset": str(facts["data"]["dataset"])}
-        return chosen | {"start": start, "frozen": frozen}, recipe
+        return chosen | {"start": start, "frozen": frozen, "teacher": str(facts.get("teacher", ""))}, recipe
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{run.state}: the file is damaged ({error})") from None
 
@@ -207,6 +214,8 @@ def train(
     files are damaged, NonFiniteLoss where the loss is not a number (what was saved stays).
     """
     learn, held = hold_out(plan.data.train, plan.recipe.validation, plan.data.groups)
+    if plan.more is not None:
+        learn = learn.plus(plan.more)
     model = plan.build(fresh=not resume)
     if not resume:
         run.begin()
@@ -332,6 +341,8 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
             f"{run.folder} was begun on {data.get('name')}, and the data now are others ({now['data']['name']}):"
             " give --data as then."
         )
+    if saved.get("more") != now.get("more"):
+        raise InputError(f"{run.folder} was begun with other labels of {plan.teacher}: give that --teacher as it was.")
     history = run.read_history(state.epoch)
     run.save_history(history)
     return state, history

@@ -44,6 +44,18 @@ class Examples:
         """Some of them, as examples of their own."""
         return Examples(self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows])
 
+    def plus(self, other: Examples) -> Examples:
+        """These, and then others like them."""
+        return Examples(np.concatenate([self.x, other.x]), *self._targets_with(other))
+
+    def _targets_with(self, other: Examples) -> tuple[Array, Array | None]:
+        """(t, weight) of both"""
+        t = np.concatenate([self.t, other.t])
+        if self.weight is None and other.weight is None:
+            return t, None
+        weights = [np.ones(len(each)) if each.weight is None else each.weight for each in (self, other)]
+        return t, np.concatenate(weights)
+
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Any, Array, Array | None]:
         """(x, t, weight) of some rows, in the context's buffers."""
         # mode="clip" writes straight into `out`; the rows are a permutation's, hence in bounds

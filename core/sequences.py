@@ -67,6 +67,14 @@ class Ragged:
         rows = np.arange(len(self))[rows]
         return self._stretches(self.offsets[rows], self.lengths[rows])
 
+    def plus(self, other: Ragged) -> Ragged:
+        """These sequences, and then others. Raises ValueError where only one of the two weighs its steps."""
+        if (self.weight is None) != (other.weight is None):
+            raise ValueError("sequences whose steps have weights do not go with others whose steps have none")
+        weight = None if self.weight is None else np.concatenate([self.weight, other.weight])
+        offsets = np.concatenate([self.offsets, other.offsets[1:] + self.offsets[-1]])
+        return Ragged(np.concatenate([self.values, other.values]), offsets, weight)
+
     def cut(self, most: int) -> Ragged:
         """The first `most` steps of every sequence. Raises ValueError where `most` is below 1."""
         if most < 1:
@@ -129,6 +137,10 @@ class Sequences(Examples):
     def part(self, rows: Array) -> Sequences:
         """Some of them, as examples of their own."""
         return Sequences(self.x[rows], self.t[rows], None if self.weight is None else self.weight[rows], pool=self.pool)
+
+    def plus(self, other: Examples) -> Sequences:
+        """These, and then others."""
+        return Sequences(self.x.plus(other.x), *self._targets_with(other), pool=self.pool)
 
     def take(self, rows: Array, epoch: int, ctx: Context) -> tuple[Padded, Array, Array | None]:
         """(x, t, weight) of some rows, x padded to the longest of them."""

@@ -10,7 +10,9 @@ import pytest
 
 from apps import command_line
 from apps.predictor import Predictor
+from apps.sentiment import teaching
 from apps.sentiment.compact import compact
+from apps.sentiment.data import SAMPLE, read_csv
 from apps.sentiment.task import SENTIMENT
 
 pytest.importorskip("tokenizers")
@@ -130,6 +132,28 @@ def test_runs_are_blended(run, capsys):
         assert message in capsys.readouterr().err
 
 
+def test_a_student_learns_from_what_its_teacher_is_sure_of(run, capsys, monkeypatch):
+    texts = [*read_csv(SAMPLE, "sentence")[::40], "the of and"]
+    monkeypatch.setattr(teaching, "load_unlabelled", lambda data: texts)
+    p = Predictor(SENTIMENT, run / "model").probabilities(texts)
+    sure = p.max(axis=1) >= teaching.TRUSTED
+    assert 1 < sure.sum() < len(texts)
+    flags = ["--data", "sample", "--epochs", "1", "--teacher", str(run), "--out", "student"]
+    assert command_line.train(SENTIMENT, flags) == 0
+    assert f"and {sure.sum()} labelled by {run}" in capsys.readouterr().err
+    facts = json.loads(Path("student/model.json").read_text("utf-8"))
+    assert (facts["teacher"], facts["more"]["examples"]) == (str(run), sure.sum())
+    texts.pop(int(np.flatnonzero(sure)[0]))
+    assert command_line.train(SENTIMENT, [*flags[:2], *flags[4:], "--resume"]) == 2
+    assert f"begun with other labels of {run}" in capsys.readouterr().err
+
+
+def test_a_teacher_of_other_classes_is_refused(run, capsys):
+    flags = ["--csv", news("news.csv"), "--text", "story", "--label", "topic", "--teacher", str(run)]
+    assert command_line.train(SENTIMENT, flags) == 2
+    assert "tells negative, positive apart, but the texts are music" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
@@ -145,6 +169,8 @@ def test_runs_are_blended(run, capsys):
         (["--data", "sample", "--unlabelled", "1"], "ngram_linear has no vectors of words"),
         (["--data", "sample", "--unlabelled", "-1"], "unlabelled is a whole number from 0"),
         (["--data", "sample", "--share", "0"], "share is above 0"),
+        (["--data", "sample", "--teacher", "nowhere"], "neither a model with shipped weights nor the folder of a run"),
+        (["--data", "sample", "--teacher", "blend"], "The sample has no unlabelled texts"),
         (["--data", "sample", "--augment", "1"], "sentiment has no way to change its examples"),
     ],
 )

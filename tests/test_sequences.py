@@ -193,6 +193,36 @@ def test_long_sequences_are_cut_where_it_is_asked_for():
     assert x.values.tolist() == [[1, 2], [5, 0]]
 
 
+@pytest.mark.parametrize("weighed", [(False, False), (True, False), (False, True), (True, True)])
+def test_examples_and_then_others_are_one_after_the_other(weighed):
+    rng = np.random.default_rng(0)
+    first, second = (
+        Sequences([[i, 7], [i]], np.array([i, i + 1]), rng.random(2) if some else None, pool=3)
+        for i, some in enumerate(weighed, start=1)
+    )
+    both = first.plus(second)
+    assert [row.tolist() for row in both.x] == [[1, 7], [1], [2, 7], [2]]
+    assert both.t.tolist() == [1, 2, 2, 3]
+    assert both.pool == 3
+    if not any(weighed):
+        assert both.weight is None
+    else:
+        ones = np.ones(2)
+        parts = [ones if each.weight is None else each.weight for each in (first, second)]
+        np.testing.assert_array_equal(both.weight, np.concatenate(parts))
+    plain = Examples(np.eye(2), np.arange(2)).plus(Examples(np.ones((1, 2)), np.array([5])))
+    assert plain.x.tolist() == [[1, 0], [0, 1], [1, 1]]
+    assert plain.t.tolist() == [0, 1, 5]
+
+
+def test_sequences_with_and_without_weights_of_steps_do_not_go_together():
+    plain = Ragged.of([[1, 2], [3]])
+    heavy = Ragged(plain.values, plain.offsets, np.array([0.5, 1, 2]))
+    np.testing.assert_array_equal(heavy.plus(heavy).weight, [0.5, 1, 2, 0.5, 1, 2])
+    with pytest.raises(ValueError, match="do not go with others"):
+        plain.plus(heavy)
+
+
 def test_other_sequences_have_another_fingerprint():
     data = [
         Sequences([[1, 2], [3]], [0, 1]),

@@ -140,7 +140,9 @@ def load_unlabelled(data: str | None) -> list[str]:
     """The reviews of IMDB that nobody labelled. Raises InputError where they cannot be had."""
     source = find_source(data, CORPORA["imdb"].repository)
     if source.kind == "sample":
-        raise InputError("The sample has no unlabelled texts: give --data hub or a folder, or leave --unlabelled out.")
+        raise InputError(
+            "The sample has no unlabelled texts: give --data hub or a folder, or leave --unlabelled and --teacher out."
+        )
     return _texts(load_split(source, "unsupervised"), "text", f"the unsupervised split of {source.repository}")
 
 

@@ -86,9 +86,7 @@ def before(plan: Plan, data: str | None) -> Plan:
         )
     vocabulary, features = embedding.weight.value.shape
     more = encoder(load_unlabelled(data))
-    values = np.concatenate([train.x.values, more.values])
-    texts = Ragged(values, np.concatenate([train.x.offsets, more.offsets[1:] + train.x.offsets[-1]]))
-    whole = RegionExamples(texts, vocabulary)
+    whole = RegionExamples(train.x.plus(more), vocabulary)
     regions = TaskData("texts without their labels", whole, whole, (), whole.fingerprint())
     arguments = {"words": len(encoder.words) + 2, "vocabulary": vocabulary, "features": features}
     recipe = replace(REGIONS.entries["region_predictor"].recipe, epochs=plan.recipe.unlabelled, seed=plan.recipe.seed)

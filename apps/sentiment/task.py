@@ -12,6 +12,7 @@ from apps.sentiment.data import DATASETS, load, load_csv, read_csv
 from apps.sentiment.encoder import TextEncoder, fit_encoder
 from apps.sentiment.explain import explain
 from apps.sentiment.regions import before, learn_from
+from apps.sentiment.teaching import teach
 from apps.sentiment.words import check_text
 from apps.task import Entry, Recipe, Task
 from core import Array, Examples, Loss, Sequential, SoftmaxCrossEntropy, correct, predict
@@ -109,4 +110,5 @@ SENTIMENT = Task(
     before=before,
     learn_from=learn_from,
     blend=blend_runs,
+    teach=teach,
 )

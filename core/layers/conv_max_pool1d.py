@@ -33,8 +33,14 @@ class ConvMaxPool1D(Conv1D):
             steps = made.reshape(-1, count, outputs)
             for line, own in zip(steps, counts[some].tolist(), strict=True):
                 line[own:] = -np.inf
-            np.argmax(steps, axis=1, out=winners[some])
-            np.maximum.reduce(steps, axis=1, out=y[some])
+            if not ctx.keeps:
+                np.maximum.reduce(steps, axis=1, out=y[some])
+                continue
+            across = ctx.buffer("across", (len(steps), outputs, count))  # places are found along rows, not columns
+            np.copyto(across, steps.transpose(0, 2, 1))
+            at = np.argmax(across, axis=2, out=winners[some])
+            at = at + ctx.multiples(at.size, count).reshape(at.shape)
+            np.take(across.reshape(-1), at, 0, out=y[some], mode="clip")
         if self.bias is not None:
             y += self.bias.value
         y[counts == 0] = 0

@@ -54,14 +54,15 @@ def sum_by_row(rows: Array, places: Array, d: Array, ctx: Context) -> tuple[Arra
     occurrences are copied, then the second ones added to those that have them, and so on.
     """
     d = d.reshape(-1, d.shape[-1])
-    flat = places.reshape(-1)
-    order = np.argsort(flat.astype(np.uint16) if len(rows) <= 1 << 16 else flat, kind="stable")  # 16 bits: radix
-    counts = np.bincount(flat, minlength=len(rows))
-    starts = np.cumsum(counts) - counts
-    often_first = np.argsort(FREQUENT - np.minimum(counts, FREQUENT).astype(np.uint8), kind="stable")
+    order, counts, often_first = _sorted(places.reshape(-1), len(rows), ctx)
+    starts = np.cumsum(counts, out=ctx.buffer("ends", counts.shape, np.int64))
+    starts -= counts
     if rows[0] == 0:  # padding
         often_first = often_first[often_first != 0]
-    counts, starts = counts[often_first], starts[often_first]
+    rows, counts, starts = (
+        np.take(each, often_first, 0, out=ctx.buffer(name, often_first.shape, np.int64), mode="clip")
+        for name, each in (("rows", rows), ("counts", counts), ("starts", starts))
+    )
     sums = ctx.buffer("sums", (len(often_first), d.shape[1]))
     often = int(np.count_nonzero(counts >= FREQUENT))
     for i, (start, count) in enumerate(zip(starts[:often].tolist(), counts[:often].tolist(), strict=True)):
@@ -69,16 +70,29 @@ def sum_by_row(rows: Array, places: Array, d: Array, ctx: Context) -> tuple[Arra
         np.take(d, order[start : start + count], 0, out=some, mode="clip")
         np.dot(ctx.ones(count), some, out=sums[i])
     _in_rounds(d, order, starts[often:], counts[often:], sums[often:], ctx)
-    return rows[often_first], sums
+    return rows, sums
+
+
+def _sorted(places: Array, height: int, ctx: Context) -> tuple[Array, Array, Array]:
+    """(occurrences sorted by place, how many there are of each place, the places that occur often first)"""
+    small = ctx.buffer("small", places.shape, np.uint16 if height <= 1 << 16 else np.int64)  # 16 bits: radix sort
+    np.copyto(small, places, casting="unsafe")
+    counts = np.bincount(places, minlength=height)
+    rare = np.minimum(counts, FREQUENT, out=ctx.buffer("rare", (height,), np.uint8), casting="unsafe")
+    np.subtract(FREQUENT, rare, out=rare)
+    return np.argsort(small, kind="stable"), counts, np.argsort(rare, kind="stable")
 
 
 def _in_rounds(d: Array, order: Array, starts: Array, counts: Array, sums: Array, ctx: Context) -> None:
-    """sums[i] = Σ_k d[order[starts[i] + k]], k < counts[i], the counts falling"""
+    """sums[i] = Σ_k d[order[starts[i] + k]], k < counts[i], the counts falling; `starts` moves on"""
     if not len(counts):
         return
-    np.take(d, order[starts], 0, out=sums, mode="clip")
-    some = ctx.buffer("some", sums.shape)
-    for k in range(1, int(counts[0])):
-        having = int(np.searchsorted(-counts, -k))  # how many occur more than k times
-        np.take(d, order[starts[:having] + k], 0, out=some[:having], mode="clip")
-        sums[:having] += some[:having]
+    falling = np.negative(counts, out=counts)
+    some, at = ctx.buffer("some", sums.shape), ctx.buffer("at", starts.shape, np.int64)
+    for k in range(-int(falling[0])):
+        having = int(np.searchsorted(falling, -k))  # how many occur more than k times
+        occurrence = np.take(order, starts[:having], 0, out=at[:having], mode="clip")
+        part = np.take(d, occurrence, 0, out=some[:having] if k else sums[:having], mode="clip")
+        if k:
+            sums[:having] += part
+        starts += 1
