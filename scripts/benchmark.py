@@ -32,7 +32,7 @@ TUNED = {
     "MALLOC_TRIM_THRESHOLD_": "4294967296",
     "MALLOC_TOP_PAD_": "268435456",
 }
-RIVALS = ("torch", "compile", "jax", "onnxruntime")
+RIVALS = ("torch", "compile", "jax", "onnxruntime", "one-thread")  # the last is ourselves, on one thread
 JOBS = [*WORKLOADS, *(f"{name}-forward{batch}" for batch in (1, 256) for name in FORWARD)]
 TURN = 0.15  # seconds a round of predictions, about
 Row = dict[str, Any]
@@ -66,6 +66,8 @@ def steps_of(contender: str, job: str, folder: Path) -> Iterator[Any]:
     if contender == "ours":
         first_step(work, folder)
         return serving(work, batch) if batch else our_training(work)
+    if contender == "one-thread":
+        return our_training(work, threads=1)
     import rivals
 
     if contender == "onnxruntime":
@@ -81,7 +83,7 @@ def child(contender: str, job: str, folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to standard error
     work, batch = parts(job)
-    if contender != "ours":
+    if contender not in ("ours", "one-thread"):
         import rivals
 
         rivals.load(contender)
@@ -335,6 +337,8 @@ def main() -> int:
         pieces += [f"{who} failed ({why})" for who, why in row["failed"].items()]
         found = ratio(row, "torch compile onnxruntime jax")
         tail = f"   {found:.2f} × as fast as the best of them" if found else ""
+        if alone := ratio(row, "one-thread"):
+            tail += f"   {alone:.2f} × as fast as on one thread"
         print(f"{job:<18} {'   '.join(pieces)}{tail}", file=sys.stderr, flush=True)
     if arguments.json:
         print(json.dumps(about | {"rows": rows}, indent=1))

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -53,7 +55,7 @@ def test_a_model_of_the_sample_is_evaluated_as_it_was_trained(run, capsys):
     assert told["metrics"] == facts["metrics"]
     assert set(told["metrics"]) == {"accuracy", "roc_auc", "nll", "calibration_error"}
     assert "sample" in told["dataset"]
-    assert told["examples"] == 862
+    assert told["examples"] == 1638
     assert len(facts["encoder"]["words"].split(" ")) == facts["arguments"]["words"] - 2
     assert facts["arguments"]["outputs"] == 2
 
@@ -234,6 +236,21 @@ def test_a_run_is_made_compact(run, tmp_path):
     small, large = Predictor(SENTIMENT, tmp_path / "small"), Predictor(SENTIMENT, run / "model")
     np.testing.assert_allclose(small.probabilities(data.test.x), large.probabilities(data.test.x), atol=2e-3)
     assert facts["metrics"] == small.evaluate(data.test).metrics == small.facts["metrics"]
+
+
+def compacted(*flags):
+    script = Path(command_line.__file__).parents[1] / "scripts" / "compact.py"
+    return subprocess.run([sys.executable, script, *map(str, flags)], capture_output=True, text=True, check=False)
+
+
+def test_the_command_that_makes_compact_writes_a_model(run, tmp_path):
+    done = compacted(run, "--data", "sample", "--out", tmp_path / "small")
+    assert done.returncode == 0, done.stderr
+    accuracy = Predictor(SENTIMENT, tmp_path / "small").facts["metrics"]["accuracy"]
+    assert f"accuracy {accuracy:.4f}" in done.stdout
+    wrong = compacted(tmp_path, "--out", tmp_path / "other")
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+    assert "is not the folder of a run" in wrong.stderr
 
 
 def test_a_share_of_the_labels_is_used(run, capsys):

@@ -58,8 +58,8 @@ def test_the_sample_is_divided_the_same_way_every_time():
     assert data.fingerprint == again.fingerprint
     assert data.labels == ("negative", "positive")
     assert "sample" in data.name
-    assert np.bincount(data.test.t).tolist() == [431, 431]
-    assert len(data.train) == 4312 - 862
+    assert np.bincount(data.test.t).tolist() == [819, 819]
+    assert len(data.train) == 8192 - 1638
     assert not {*data.train.x} & {*data.test.x}
 
 

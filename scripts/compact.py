@@ -1,0 +1,48 @@
+"""Write the model of a run in fewer bits, as the zoo ships it: python scripts/compact.py --help"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from apps.command_line import command
+from apps.errors import InputError
+from apps.run import read_description
+from apps.sentiment.compact import compact
+from apps.sentiment.task import SENTIMENT
+from models import WEIGHTS
+
+
+def write(arguments: argparse.Namespace) -> int:
+    if not (arguments.run / "model.json").is_file():
+        raise InputError(f"{arguments.run} is not the folder of a run: give the one printed at the end of a training.")
+    described = read_description(arguments.run / "model.json")
+    data = SENTIMENT.load(arguments.data, described["data"].get("dataset"))
+    if data.fingerprint != described["data"]["fingerprint"]:
+        raise InputError(f"The run learned from other data than {data.name}: give --data as in its training.")
+    stem = arguments.out or WEIGHTS / f"sentiment_{described['model']}"
+    facts = compact(SENTIMENT, arguments.run, stem, data)
+    size = sum(stem.with_suffix(end).stat().st_size for end in (".json", ".safetensors"))
+    told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in facts["metrics"].items())
+    print(f"{stem}: {size / 2**20:.1f} MiB; {told}")
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        description="Write the sentiment model of a run in fewer bits: tables of words in 8 a number, other weights in"
+        " 16, and its metrics as they then are."
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run")
+    parser.add_argument(
+        "--out", type=Path, metavar="STEM", help="write STEM.json and STEM.safetensors (default: the zoo's files)"
+    )
+    parser.add_argument(
+        "--data", metavar="WHERE", help="hub, or a folder laid out as the hub (default: ZOO_DATA, else the hub)"
+    )
+    return command(write, parser, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
