@@ -89,7 +89,7 @@ def several(x: Array, distortion: Distortion, count: int) -> Iterator[Array]:
     """x (N, 1, S, S) as it is, then the same `count` − 1 distortions of every image, one after the other"""
     yield x
     for view in range(1, count):
-        yield distort(x, distortion, np.repeat(uniforms(0, view, np.zeros(1, np.int64), NUMBERS), len(x), axis=0))
+        yield distort(x, distortion, uniforms(0, view, np.zeros(1, np.int64), NUMBERS))
 
 
 def uniforms(seed: int, epoch: int, rows: Array, count: int) -> Array:
@@ -115,7 +115,7 @@ def _mixed(z: Array) -> Array:
 
 
 def distort(x: Array, distortion: Distortion, u: Array) -> Array:
-    """x (N, 1, S, S), u (N, NUMBERS) in [−1, 1) → distorted images of the same shape"""
+    """x (N, 1, S, S), u (N, NUMBERS) in [−1, 1), or (1, NUMBERS) for all → distorted images of the same shape"""
     n, _, side, _ = x.shape
     images = _with_pen(x[:, 0], u[:, 6] * distortion.pen) if distortion.pen else x[:, 0]
     rows, columns = _sources(distortion, u, side)  # (N, S·S) each
@@ -215,7 +215,10 @@ def _line(start: Array, end: Array, pen: Array, side: int) -> Array:
 
 
 def _sampled(images: Array, rows: Array, columns: Array) -> Array:
-    """(N, S, S) at fractional places (N, P), between the four pixels around each; beyond the border, 0 → (N, P)"""
+    """(N, S, S) at fractional places (N, P), or (1, P) for all, between the four pixels around each → (N, P)
+
+    Beyond the border all is 0.
+    """
     n, side, _ = images.shape
     wide = side + 2
     flat = np.pad(images, ((0, 0), (1, 1), (1, 1))).reshape(-1)
@@ -224,7 +227,7 @@ def _sampled(images: Array, rows: Array, columns: Array) -> Array:
         np.clip(v, 0, np.float32(wide - 1.001), out=v)
     top, left = np.floor(rows), np.floor(columns)
     at = (top * wide + left).astype(np.intp)
-    at += np.arange(0, n * wide * wide, wide * wide)[:, None]
+    at = at + np.arange(0, n * wide * wide, wide * wide)[:, None]
     rows -= top  # the share of the lower pixels
     columns -= left  # the share of the right ones
     upper, lower = _between(flat, at, columns), _between(flat, at + wide, columns)
