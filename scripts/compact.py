@@ -11,7 +11,6 @@ from apps.errors import InputError
 from apps.run import read_description
 from apps.sentiment.compact import compact
 from apps.sentiment.task import SENTIMENT
-from models import WEIGHTS
 
 
 def write(arguments: argparse.Namespace) -> int:
@@ -21,7 +20,7 @@ def write(arguments: argparse.Namespace) -> int:
     data = SENTIMENT.load(arguments.data, described["data"].get("dataset"))
     if data.fingerprint != described["data"]["fingerprint"]:
         raise InputError(f"The run learned from other data than {data.name}: give --data as in its training.")
-    stem = arguments.out or WEIGHTS / f"sentiment_{described['model']}"
+    stem: Path = arguments.out
     facts = compact(SENTIMENT, arguments.run, stem, data)
     size = sum(stem.with_suffix(end).stat().st_size for end in (".json", ".safetensors"))
     told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in facts["metrics"].items())
@@ -36,7 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="the folder of the run")
     parser.add_argument(
-        "--out", type=Path, metavar="STEM", help="write STEM.json and STEM.safetensors (default: the zoo's files)"
+        "--out",
+        type=Path,
+        metavar="STEM",
+        required=True,
+        help="write STEM.json and STEM.safetensors; the zoo's own are models/weights/sentiment_NAME",
     )
     parser.add_argument(
         "--data", metavar="WHERE", help="hub, or a folder laid out as the hub (default: ZOO_DATA, else the hub)"

@@ -5,17 +5,20 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from apps import command_line
+from apps.errors import InputError
 from apps.predictor import Predictor
 from apps.sentiment import teaching
 from apps.sentiment.compact import compact
 from apps.sentiment.data import SAMPLE, read_csv
 from apps.sentiment.task import SENTIMENT
+from apps.training import Plan, choose, prepare
 
 pytest.importorskip("tokenizers")
 pytest.importorskip("sklearn")
@@ -148,6 +151,19 @@ def test_a_student_learns_from_what_its_teacher_is_sure_of(run, capsys, monkeypa
     texts.pop(int(np.flatnonzero(sure)[0]))
     assert command_line.train(SENTIMENT, [*flags[:2], *flags[4:], "--resume"]) == 2
     assert f"begun with other labels of {run}" in capsys.readouterr().err
+
+
+def test_of_broad_the_last_sentences_of_what_was_labelled_are_learned_from_too(run, monkeypatch):
+    texts = read_csv(SAMPLE, "sentence")[::40]
+    monkeypatch.setattr(teaching, "load_unlabelled", lambda data: texts)
+    name, sizes, recipe = choose(SENTIMENT, "ngram_linear")
+    plan = prepare(Plan(SENTIMENT, SENTIMENT.load("sample", "imdb"), "imdb", name, sizes, recipe))
+    plain = teaching.teach(plan, None, str(run)).more
+    both = teaching.teach(replace(plan, dataset="broad"), None, str(run)).more
+    assert len(plain) < len(both) <= 2 * len(plain)
+    np.testing.assert_array_equal(both.t[: len(plain)], plain.t)
+    with pytest.raises(InputError, match="give --teacher to its parts"):
+        teaching.teach(replace(plan, model="blend"), None, str(run))
 
 
 def test_a_teacher_of_other_classes_is_refused(run, capsys):

@@ -26,10 +26,12 @@ def teach(plan: Plan, data: str | None, teacher: str, watch: Watch = iter) -> Pl
     The student reads other features than the teacher did, or the same from more texts, and so finds what goes along
     with what the teacher knew: self-training (Yarowsky, 1995; Lee, 2013).
 
-    Raises InputError where there is no such teacher, it tells other classes apart, or no such reviews are at hand.
+    Raises InputError where there is no such teacher, it tells other classes apart, or no such reviews are at hand; and
+    for a blend, whose weights are learned from what somebody labelled and its parts never saw.
     """
-    if not isinstance(plan.encoder, TextEncoder):
-        raise InputError(f"{plan.model} learns from no texts of its own: leave --teacher out.")
+    if plan.model == "blend":
+        raise InputError("A blend learns from held-out texts alone: give --teacher to its parts instead.")
+    assert isinstance(plan.encoder, TextEncoder)
     predictor = Predictor(plan.task, find_stem(plan.task, teacher, "--teacher"))
     if predictor.labels != plan.data.labels:
         classes = ", ".join(plan.data.labels)
