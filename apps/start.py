@@ -7,7 +7,7 @@ from pathlib import Path
 from apps.errors import InputError
 from apps.run import load_model
 from apps.task import Task
-from core import Layer, Sequential
+from core import Layer, Parameter, Sequential
 from models import WEIGHTS
 
 
@@ -19,11 +19,11 @@ def find_stem(task: Task, name: str, flag: str) -> Path:
     raise InputError(f"{flag} {name}: this is neither a model with shipped weights nor the folder of a run.")
 
 
-def begin_with(model: Sequential, task: Task, name: str, start: str) -> None:
-    """Give a model the weights that a trained one of its kind has, all but those of the last layer.
+def begin_with(model: Sequential, task: Task, name: str, start: str, labels: tuple[str, ...]) -> None:
+    """Give a model the weights that a trained one of its kind has; those of the last layer only for the same labels.
 
     name: of the model in the zoo. start: a zoo entry with shipped weights, or the folder of a run.
-    The last layer tells the classes apart, which are others now, so it begins afresh.
+    The last layer tells the classes apart, so it begins afresh where these are others.
 
     Raises InputError where there are no such weights or they are of another kind of network, CheckpointError where they
     are damaged.
@@ -31,12 +31,17 @@ def begin_with(model: Sequential, task: Task, name: str, start: str) -> None:
     trained, facts = load_model(find_stem(task, start, "--from"), task.name)
     last = f"layers.{weighted(model)[-1]}."
     values = {name: parameter.value for name, parameter in trained.named_parameters()}
-    own = {name: parameter for name, parameter in model.named_parameters() if not name.startswith(last)}
+
+    def fits(name: str, parameter: Parameter) -> bool:
+        return name in values and values[name].shape == parameter.value.shape
+
+    parameters = dict(model.named_parameters())
+    own = {name: parameter for name, parameter in parameters.items() if not name.startswith(last)}
+    if tuple(facts["labels"]) == labels:
+        own |= {name: parameter for name, parameter in parameters.items() if fits(name, parameter)}
     if not own:
         raise InputError(f"--from {start}: a {name} is one piece, of which nothing can be kept: leave --from out.")
-    differs = facts["model"] != name or any(
-        key not in values or values[key].shape != parameter.value.shape for key, parameter in own.items()
-    )
+    differs = facts["model"] != name or not all(fits(key, parameter) for key, parameter in own.items())
     if differs:
         raise InputError(
             f"--from {start}: that is a {facts['model']} of other sizes; a {name} of these begins with none."

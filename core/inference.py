@@ -146,12 +146,15 @@ def correct(outputs: Array, t: Array) -> float:
     """How many examples are told right: the metric behind an accuracy.
 
     outputs (N, K), t (N,) integers: the largest output is at the target
+    outputs (N, K), t (N, K), a distribution each: it is where the largest of these is
     outputs (N,) or (N, 1) logits, t of the same size, 0 or 1: the output is above 0 where the target is 1
 
     Raises ValueError for other shapes.
     """
     if outputs.size == len(outputs) == t.size:
         return float(((outputs.reshape(-1) > 0) == (t.reshape(-1) > 0.5)).sum())
+    if t.shape == outputs.shape and np.allclose(t.sum(axis=-1), 1, atol=1e-3):
+        t = t.argmax(axis=-1)
     if outputs.ndim != 2 or t.shape != outputs.shape[:1]:
         raise ValueError(f"outputs {outputs.shape} and targets {t.shape} are not those of a classifier")
     return float((outputs.argmax(axis=1) == t).sum())

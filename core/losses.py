@@ -42,12 +42,13 @@ class Loss:
 class SoftmaxCrossEntropy(Loss):
     """loss = −Σ_k q_k ln p_k,  p = softmax(z)      dz = p Σ_k q_k − q
 
-    z (N, K) logits   t (N,) integers in [0, K)   weight (N,)
+    z (N, K) logits   t (N,) integers in [0, K), or (N, K) floats, a distribution q each   weight (N,)
 
-    q puts 1 on the target; with label smoothing ε (Szegedy et al., 2016), 1 − ε on the target and ε / K everywhere.
-    With class weights w, each −ln p_k counts w_k times, and the total weight of a batch is Σ_n w_{t_n}. (Bridle, 1990)
+    Of an integer, q puts 1 on the target; with label smoothing ε (Szegedy et al., 2016), q becomes (1 − ε) q + ε / K.
+    With class weights w, each −ln p_k counts w_k times, and the total weight of a batch is Σ_n Σ_k w_k q_nk, q before
+    smoothing. (Bridle, 1990; distributions that another model gives: Hinton, Vinyals & Dean, 2015)
 
-    Raises ValueError for targets out of range.
+    Raises ValueError for targets out of range, or rows that are no distribution.
     """
 
     def __init__(self, *, label_smoothing: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
@@ -59,20 +60,26 @@ class SoftmaxCrossEntropy(Loss):
     def total_weight(self, t: Array, weight: Array | None = None) -> float:
         if self.class_weights is None:
             return super().total_weight(t, weight)
-        _check_classes(t, len(t), len(self.class_weights))
-        each = self.class_weights[t]
+        if t.ndim == 2:
+            each = t @ self.class_weights
+        else:
+            _check_classes(t, len(t), len(self.class_weights))
+            each = self.class_weights[t]
         return float(each.sum() if weight is None else (each * weight).sum())
 
     def __call__(
         self, y: Array, t: Array, scale: float, ctx: Context, weight: Array | None = None
     ) -> tuple[float, Array]:
         n, k = y.shape
-        at = _flat_index(t, n, k, ctx)
+        soft = t.shape == y.shape and t.dtype.kind == "f"
+        if soft:
+            _check_distributions(t)
+        at = None if soft else _flat_index(t, n, k, ctx)
         column = ctx.buffer("column", (n, 1))
         z = ctx.buffer("dz", (n, k))
         np.maximum.reduce(y, axis=1, keepdims=True, out=column)
         np.subtract(y, column, out=z)
-        if weight is not None or self.class_weights is not None or self.label_smoothing:
+        if soft or weight is not None or self.class_weights is not None or self.label_smoothing:
             return self._weighted(z, t, at, scale, ctx, weight)
         flat = z.reshape(-1)
         picked = flat[at]
@@ -85,7 +92,7 @@ class SoftmaxCrossEntropy(Loss):
         return value * scale, z
 
     def _weighted(
-        self, z: Array, t: Array, at: Array, scale: float, ctx: Context, weight: Array | None
+        self, z: Array, t: Array, at: Array | None, scale: float, ctx: Context, weight: Array | None
     ) -> tuple[float, Array]:
         n, k = z.shape
         if self.class_weights is not None and len(self.class_weights) != k:
@@ -97,7 +104,10 @@ class SoftmaxCrossEntropy(Loss):
         each = np.ones(k) if self.class_weights is None else self.class_weights
         q = ctx.buffer("q", (n, k))
         q[...] = each * (self.label_smoothing / k)
-        q.reshape(-1)[at] += each[t] * (1 - self.label_smoothing)
+        if at is None:
+            q += t * (each * (1 - self.label_smoothing))
+        else:
+            q.reshape(-1)[at] += each[t] * (1 - self.label_smoothing)
         if weight is not None:
             q *= weight[:, None]
         np.copyto(
@@ -125,6 +135,14 @@ def _flat_index(t: Array, n: int, k: int, ctx: Context) -> Array:
     _check_classes(t, n, k)
     rows = ctx.multiples(n, k)
     return np.add(rows, t, out=ctx.buffer("at", (n,), np.int64))
+
+
+def _check_distributions(t: Array) -> None:
+    """Refuse rows that are no distributions."""
+    wrong = ~(np.abs(np.add.reduce(t, axis=1) - 1) < 1e-3) | (np.minimum.reduce(t, axis=1) < 0)
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise ValueError(f"the targets of example {row} are no distribution: numbers from 0 up whose sum is 1")
 
 
 def _check_classes(t: Array, n: int, k: int) -> None:

@@ -278,6 +278,15 @@ def test_softmax_cross_entropy_is_torchs(settings, weight):
         assert value == pytest.approx(functional.cross_entropy(tensor(y), tensor(TARGETS), **options).item(), rel=1e-9)
 
 
+@pytest.mark.parametrize("weight", WEIGHTS, ids=["plain", "weighted"])
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_cross_entropy_with_a_distribution_is_torchs(smoothing, weight):
+    rng = np.random.default_rng(5)
+    y, q = 3 * rng.standard_normal((6, 4)), rng.dirichlet(np.ones(4), 6)
+    each = lambda z: functional.cross_entropy(z, tensor(q), reduction="none", label_smoothing=smoothing)  # noqa: E731
+    assert_loss(SoftmaxCrossEntropy(label_smoothing=smoothing), each, y, q, weight)
+
+
 @pytest.mark.parametrize("outputs", [(), (1,), (3,)])
 @pytest.mark.parametrize("weight", WEIGHTS, ids=["plain", "weighted"])
 @pytest.mark.parametrize("class_weights", [None, (0.5, 3.0)])

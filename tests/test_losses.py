@@ -38,12 +38,19 @@ def chances(*shape):
     return lambda rng: rng.uniform(0, 1, shape)
 
 
+def distributions(rng):
+    """(N, 4): what another model might say; the first is sure"""
+    return np.vstack([[0, 0, 1, 0], rng.dirichlet(np.ones(4), N - 1)])
+
+
 CASES = {  # loss -> (the loss, the shape of y, targets from a generator)
     SoftmaxCrossEntropy: [
         (SoftmaxCrossEntropy(), (N, 4), classes),
         (SoftmaxCrossEntropy(label_smoothing=0.1), (N, 4), classes),
         (SoftmaxCrossEntropy(class_weights=(1, 0, 2.5, 0.5)), (N, 4), classes),
         (SoftmaxCrossEntropy(class_weights=(1, 3, 2.5, 0.5), label_smoothing=0.2), (N, 4), classes),
+        (SoftmaxCrossEntropy(), (N, 4), distributions),
+        (SoftmaxCrossEntropy(class_weights=(1, 3, 2.5, 0.5), label_smoothing=0.2), (N, 4), distributions),
     ],
     BinaryCrossEntropy: [
         (BinaryCrossEntropy(), (N,), bits(N)),
@@ -92,6 +99,16 @@ def test_the_gradient_is_the_derivative_of_the_loss(loss, shape, targets, weight
         step[at] = 1e-6
         above, below = (apply(loss, y + sign * step, t, 0.3, weight)[0] for sign in (1, -1))
         assert dy[at] == pytest.approx((above - below) / 2e-6, rel=1e-5, abs=1e-8)
+
+
+@WEIGHT
+def test_a_label_is_the_distribution_that_is_sure_of_it(weight):
+    y, t = draw((N, 4), classes)
+    loss = SoftmaxCrossEntropy(class_weights=(1, 3, 2.5, 0.5), label_smoothing=0.2)
+    (value, dy), (same, d) = (apply(loss, y, each, 0.3, weight) for each in (t, np.eye(4)[t]))
+    assert same == pytest.approx(value, rel=1e-12)
+    np.testing.assert_allclose(d, dy, rtol=1e-12, atol=1e-15)
+    assert loss.total_weight(np.eye(4)[t], weight) == pytest.approx(loss.total_weight(t, weight), rel=1e-12)
 
 
 @WEIGHT
@@ -213,6 +230,10 @@ THREE = np.zeros((3, 4))
         (SoftmaxCrossEntropy(), THREE, np.array([0.0, 1.0, 2.0]), "3 integers, not float64"),
         (SoftmaxCrossEntropy(), THREE, np.array([[0], [1], [2]]), r"3 integers, not int64 \(3, 1\)"),
         (SoftmaxCrossEntropy(), THREE, np.array([0, 1]), "3 integers"),
+        (SoftmaxCrossEntropy(), THREE, np.full((3, 3), 1 / 3), "3 integers"),
+        (SoftmaxCrossEntropy(), THREE, np.full((3, 4), 0.3), "example 0 are no distribution"),
+        (SoftmaxCrossEntropy(), THREE, np.array([[0, 0, 0, 1], [2, -1, 0, 0], [1, 0, 0, 0.0]]), "example 1 are no"),
+        (SoftmaxCrossEntropy(), THREE, np.array([[0, 0, 0, 1], [np.nan, 1, 0, 0], [1, 0, 0, 0]]), "example 1 are no"),
         (SoftmaxCrossEntropy(class_weights=(1, 1, 1, 1)), THREE, np.array([0, 4, 1]), "run from 0 to 4"),
         (SoftmaxCrossEntropy(class_weights=(1, 1, 1, 1)), THREE, np.array([0, -1, 1]), "run from -1 to 1"),
         (SoftmaxCrossEntropy(class_weights=(1, 1, 1)), THREE, np.array([0, 2, 1]), "3 class weights, .* 4 outputs"),

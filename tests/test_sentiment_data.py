@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from apps.errors import InputError
+from apps.sentiment.constructions import constructed
 from apps.sentiment.data import SAMPLE, Texts, endings, load, load_csv, load_unlabelled, phrase_groups, read_csv
 from apps.training import hold_out
 
@@ -51,6 +52,34 @@ def test_the_hard_sentences_are_sixty_and_not_in_the_sample():
     assert labels.count("positive") == 30
     ours = {" ".join(sorted(words_of(sentence))) for sentence in read_csv(SAMPLE, "sentence")}
     assert not ours & {" ".join(sorted(words_of(sentence))) for sentence in hard}
+
+
+def test_constructions_are_made_the_same_every_time_and_none_is_a_hard_sentence():
+    (sentences, t), (again, _) = constructed(), constructed()
+    assert sentences == again
+    assert len(set(sentences)) == len(t) == 12_000
+    assert abs(t.mean() - 0.5) < 0.02
+    assert not any("{" in sentence or "}" in sentence for sentence in sentences)
+    hard = {" ".join(sorted(words_of(sentence))) for sentence in read_csv(HARD, "sentence")}
+    assert not hard & {" ".join(sorted(words_of(sentence))) for sentence in sentences}
+    told = dict(zip(sentences, t.tolist(), strict=True))
+    expected = {
+        "no regrets": 1,
+        "what a mess": 0,
+        "free of charm": 0,
+        "could not have been louder": 0,
+        "a lot to praise": 1,
+    }
+    assert {sentence: told[sentence] for sentence in expected} == expected
+    with pytest.raises(ValueError, match="from 1 to"):
+        constructed(0)
+
+
+def test_constructions_are_learned_from_beside_others_and_are_not_in_the_sample(hub):
+    made = {*constructed()[0]}
+    assert made <= {*load(str(hub), "broad").train.x}
+    assert not made & {*load(str(hub), "films").train.x}
+    assert not made & {*read_csv(SAMPLE, "sentence")}
 
 
 def test_the_sample_is_divided_the_same_way_every_time():

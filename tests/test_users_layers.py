@@ -113,6 +113,7 @@ def test_correct_counts_what_a_classifier_tells_right():
     assert correct(outputs, np.array([1, 0, 0])) == 2
     logits, t = np.array([[-1.0], [2.0], [0.5]]), np.array([0, 1, 0])
     assert correct(logits, t) == correct(logits[:, 0], t) == correct(logits, t[:, None].astype(np.float32)) == 2
+    assert correct(outputs, np.array([[0.4, 0.6], [0.1, 0.9], [0.7, 0.3]])) == 1
     with pytest.raises(ValueError, match="not those of a classifier"):
         correct(outputs, np.zeros((3, 2)))
 

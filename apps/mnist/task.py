@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+from apps.distillation import distil
 from apps.errors import InputError
 from apps.mnist.augment import Augmented, Distortion, several
 from apps.mnist.data import DATASETS, load
@@ -109,4 +110,6 @@ MNIST = Task(
     score=score,
     augment=augment,
     views=views,
+    teach=distil,
+    taught="what it makes of every image, distorted as the student sees it, is learned instead of the labels",
 )

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from apps.errors import InputError
+from apps.sentiment.constructions import constructed
 from apps.sentiment.words import MOST_CHARACTERS, TAG, check_text
 from apps.source import Source, find_source, load_split
 from apps.task import TaskData
@@ -25,6 +26,7 @@ MOST_CLASSES = 1000
 LONGEST = 60  # words of a sentence that has parts
 LONGEST_ENDING = 40  # words
 REPEATED = 4  # times the sample is learned from beside the others: so few sentences would go under
+REPEATED_CONSTRUCTIONS = 2
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ DATASETS = {  # name -> what is learned from, the first of which is what is test
     "sst2": ("sst2",),
     "rotten_tomatoes": ("rotten_tomatoes",),
     "films": ("imdb", "sst2", "rotten_tomatoes"),  # long reviews and short sentences
-    "broad": ("imdb", "sst2", "rotten_tomatoes", "sample"),  # and how reviews end, and sentences about other things
+    "broad": ("imdb", "sst2", "rotten_tomatoes", "sample"),  # and how reviews end, and short sentences of other kinds
 }
 _END = re.compile(r"(?<=[.!?])[\"')]*\s+(?=[A-Z\"'(])")  # of a sentence
 
@@ -85,6 +87,7 @@ def load(data: str | None, dataset: str = "imdb") -> TaskData:
     learned = [_read(source, "train", part.text) for source, part in zip(sources, parts, strict=True)]
     if "sample" in DATASETS[dataset]:
         learned += [_sample(None).train] * REPEATED  # type: ignore[list-item]
+        learned += [Texts(*constructed())] * REPEATED_CONSTRUCTIONS
     train = _joined(learned)
     groups = phrase_groups(train.x) if "sst2" in DATASETS[dataset] else None
     if "sample" in DATASETS[dataset]:
