@@ -13,46 +13,101 @@ from collections.abc import Sequence
 
 import numpy as np
 
-COUNT, MOST = 12_000, 100_000  # sentences that are made
+COUNT, MOST = 24_000, 200_000  # sentences that are made
+
+COMMON = (  # adjectives that are said more often than others
+    "beautiful clever funny good great nice perfect",
+    "awful bad boring empty slow terrible ugly weak",
+)
+OFTEN = 4  # times
 
 KINDS = {  # of words: those that feel good, those that feel bad
     "adjective": (
-        """accurate amazing brilliant charming clean comfortable convincing cosy crisp delicious delightful durable
-        elegant engaging enjoyable entertaining excellent exciting fascinating fast fresh friendly generous gripping
-        helpful hilarious honest impressive ingenious inspiring interesting inventive likeable lively lovely magical
-        marvellous memorable moving nice original outstanding pleasant polite practical precise quick quiet
-        refreshing reliable rewarding robust satisfying sharp smart smooth solid splendid spotless sturdy stunning
-        stylish superb sweet tasty tender terrific thoughtful thrilling touching uplifting useful warm welcoming
-        wise witty wonderful worthwhile""",
-        """annoying awful awkward bland broken bumpy careless cheap clumsy cold confusing cruel dated depressing
-        dirty dreadful dreary dull exhausting fake filthy flat flimsy forgettable greasy horrible incoherent
-        insulting irritating lame lazy lifeless messy misleading monotonous noisy offensive overcooked overpriced
-        painful pathetic pointless poor predictable pretentious ridiculous rude rushed sad salty sentimental shallow
-        shoddy sloppy sluggish soggy stale sticky stupid tasteless tedious terrible tiresome tiring trivial
-        unbearable uncomfortable unfair unfriendly unpleasant unreliable useless vague vulgar wobbly wooden
-        worthless wrong""",
+        """
+        absorbing accurate admirable adorable affordable agile amazing amusing appealing artful astonishing
+        attentive authentic balanced believable beloved bold breathtaking bright brilliant brisk calm
+        captivating careful charming cheerful classy clean coherent colourful comfortable compelling
+        competent considerate convincing cool cosy courageous courteous creative crisp cute dazzling decent
+        delicious delightful dependable detailed dignified durable eager easy ecstatic effective efficient
+        effortless elegant eloquent enchanting energetic engaging enjoyable enlightening entertaining
+        enthralling excellent exceptional exciting exemplary exquisite fabulous fantastic fascinating fast
+        fine flawless fluent fresh friendly fun generous gentle genuine glorious gorgeous graceful gracious
+        gripping handsome handy happy heartfelt heartwarming helpful hilarious honest imaginative immaculate
+        impressive incredible ingenious insightful inspiring intelligent intense interesting intuitive
+        inventive joyful juicy kind legendary light likeable lively lovely lucid luminous luxurious magical
+        magnificent marvellous masterly memorable mesmerising modern moving neat nice noble original
+        outstanding passionate patient peaceful perceptive phenomenal playful pleasant poetic polite
+        powerful practical precise priceless professional profound punctual pure quick quiet radiant
+        realistic refreshing reliable remarkable responsive rewarding rich riveting robust romantic
+        satisfied satisfying sensible sharp sincere skilful sleek smart smooth snappy solid soothing
+        spacious special spectacular splendid spotless stimulating strong stunning sturdy stylish subtle
+        successful superb suspenseful sweet tasteful tasty tender terrific thoughtful thrilling tidy
+        touching trustworthy unforgettable unique uplifting useful vibrant vivid warm welcoming wholesome
+        wise witty wonderful worthwhile
+        """,
+        """
+        abrupt abysmal aggressive aimless amateurish angry annoying appalling arrogant atrocious awful
+        awkward baffling banal biased bitter bland bleak bloated blurry bogus brittle broken buggy bumpy
+        burnt callous careless chaotic charmless cheap childish cliched clumsy clunky coarse cold confusing
+        contrived corny corrupt cramped cranky creaky crude cruel cynical damp dated deafening deceptive
+        defective depressing derivative dingy dirty disagreeable disappointing disastrous disgusting
+        dishonest disjointed disturbing dodgy drab dreadful dreary dry dull dumb embarrassing erratic evil
+        excruciating exhausting fake faulty feeble filthy flat flawed flimsy forced forgettable formulaic
+        fragile frustrating fuzzy garish ghastly gloomy glum greasy grim gross hackneyed half-hearted harsh
+        hateful heavy-handed hideous hollow hopeless horrible hostile humourless idiotic ignorant illogical
+        impolite inaccurate inane incoherent incompetent inconvenient inept inferior insipid insufferable
+        insulting irritating joyless juvenile lame laughable lazy leaden lifeless limp lousy lukewarm
+        manipulative mean meaningless mediocre messy mindless miserable misleading monotonous moronic
+        muddled murky mushy nasty nauseating noisy obnoxious obsolete offensive outdated overcooked overlong
+        overpriced overwrought painful pathetic patronising plodding pointless poor preachy predictable
+        pretentious repetitive repulsive ridiculous rotten rough rubbery rude rushed rusty sad salty
+        scratchy scruffy sentimental shabby shallow shoddy sickly silly sloppy sluggish smelly smug snobbish
+        soggy soulless sour spiteful stale sticky stilted stodgy strained stuffy stupid suspicious tacky
+        tangled tasteless tedious tepid terrible thoughtless timid tired tiresome tiring toothless torturous
+        tough toxic trivial turgid unbearable uncomfortable undercooked unfair unfocused unfriendly unfunny
+        uninspired unoriginal unpleasant unreliable unusable useless vacuous vague vapid vulgar wasteful
+        watery weary wobbly woeful wooden worthless wretched wrong
+        """,
     ),
     "comparative": (
-        "cleaner easier faster fresher friendlier funnier kinder livelier nicer richer sharper smarter tastier "
-        "tighter warmer wittier",
-        "clumsier colder dirtier drearier duller lazier louder noisier poorer ruder sadder shallower sillier slower "
-        "uglier weaker",
+        """
+        better cleaner easier faster fresher friendlier funnier kinder livelier nicer richer sharper smarter
+        tastier tighter warmer wittier
+        """,
+        """
+        clumsier colder dirtier drearier duller lazier louder noisier poorer ruder sadder shallower sillier
+        slower uglier weaker worse
+        """,
     ),
     "noun": (
-        "achievement bargain blessing breakthrough delight favourite gem highlight improvement joy marvel pleasure "
-        "revelation success treat triumph winner",
-        "bore catastrophe chore disappointment disaster dud embarrassment failure farce fiasco flop headache insult "
-        "joke letdown mess mistake nightmare",
+        """
+        accomplishment achievement bargain blessing blockbuster breakthrough classic crowd-pleaser delight
+        favourite feast gem gift highlight hit improvement jewel joy keeper knockout landmark marvel masterpiece miracle
+        pleasure revelation sensation success tonic treasure treat triumph wonder winner
+        """,
+        """
+        abomination blunder bore burden calamity catastrophe chore clunker cop-out debacle disappointment
+        disaster dud embarrassment failure farce fiasco flop fraud headache horror insult joke letdown mess
+        mistake muddle nightmare nuisance ordeal rip-off sham shambles travesty
+        """,
     ),
     "having": (  # what it feels good, or bad, that there is
-        "charm comfort depth energy flavour heart humour imagination originality rhythm spirit style talent taste "
-        "tension warmth wit",
-        "bugs delays disappointments doubts errors faults flaws leaks mistakes objections problems quarrels regrets "
-        "scratches weaknesses worries",
+        """
+        beauty charm comfort courage depth dignity elegance energy enthusiasm finesse flair flavour grace
+        heart humour imagination insight kindness love magic originality passion personality quality rhythm
+        skill soul sparkle spirit style substance talent taste tension warmth wisdom wit
+        """,
+        """
+        annoyances boredom bugs cliches complaints confusion crashes delays dirt disappointments doubts drawbacks
+        errors excuses faults flaws glitches grievances holes hiccups irritation leaks longueurs misgivings
+        mistakes nonsense objections pain problems quarrels queues quibbles regrets scratches shortcomings
+        stains weaknesses worries
+        """,
     ),
     "doing": (
-        "admire,be proud of,enjoy,laugh about,like,look forward to,praise,recommend,remember,savour",
-        "be sorry about,criticise,dislike,dread,grumble about,hate,loathe,moan about,object to,quarrel with,regret",
+        "admire,be proud of,enjoy,laugh about,like,look forward to,love,praise,recommend,remember,savour",
+        "be sorry about,complain about,criticise,dislike,dread,grumble about,"
+        "hate,loathe,moan about,object to,quarrel with,regret",
     ),
 }
 # Sentences, of each kind of words, with {0} and {1} of one feeling, {other} of the other one, and a {thing} of none
@@ -109,6 +164,27 @@ TURNED = {  # that feel otherwise
         I wanted to {0} it | I tried to {0} it
         """,
 }
+ASKED = [  # of the sentences that tests ask about: what has all words of one of these is not made
+    set(words.split())
+    for words in (
+        "not bad",
+        "not good",
+        "isn't great",
+        "far from boring",
+        "far from good",
+        "neither clever nor funny",
+        "neither slow nor boring",
+        "without single weak scene",
+        "without single good idea",
+        "beautiful utterly empty",
+        "could been better",
+        "short masterpiece",
+        "hardly masterpiece",
+        "complaints me",
+        "have nothing complain",
+        "wanted love",
+    )
+]
 SHARES = {"adjective": 50, "comparative": 14, "noun": 12, "having": 12, "doing": 12}  # in a hundred
 
 
@@ -125,6 +201,8 @@ def constructed(count: int = COUNT, seed: int = 0) -> tuple[list[str], np.ndarra
         return of[int(rng.integers(len(of)))]
 
     words = {kind: [_listed(each) for each in both] for kind, both in KINDS.items()}
+    for each, common in zip(words["adjective"], COMMON, strict=True):
+        each += _listed(common) * OFTEN
     frames = {kind: (_frames(KEPT[kind]), _frames(TURNED[kind])) for kind in KINDS}
     kinds = [kind for kind, share in SHARES.items() for _ in range(share)]
     labels: dict[str, int] = {}
@@ -134,7 +212,8 @@ def constructed(count: int = COUNT, seed: int = 0) -> tuple[list[str], np.ndarra
         first, second = one(mine), one(mine)
         if first != second:
             sentence = one(frames[kind][turned]).format(first, second, other=one(others), thing=one(_THINGS))
-            labels.setdefault(re.sub(r"\ba (?=[aeiou])", "an ", sentence), good ^ turned)
+            if not any(asked <= set(sentence.replace(",", "").split()) for asked in ASKED):
+                labels.setdefault(re.sub(r"\ba (?=[aeiou])", "an ", sentence), good ^ turned)
     return list(labels), np.array(list(labels.values()), np.int64)
 
 
