@@ -98,7 +98,7 @@ def train(task: Task, argv: Sequence[str] | None = None) -> int:
         parser.add_argument(
             "--teacher",
             metavar="NAME",
-            help=f"a model of the zoo or a run: {task.taught}",
+            help="a model of the zoo or a run, whose labels of texts that nobody labelled are learned from as well",
         )
     told = field_help()
     for field in fields(Recipe):
@@ -159,7 +159,6 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
     layers = describe(plan, arguments.resume)
     run = Run(arguments.out) if arguments.out else next_run(Path("runs"), f"{task.name}-{plan.model}")
     more = f", and {len(plan.more):,} labelled by {plan.teacher}" if plan.more is not None else ""
-    more += f", each as {plan.teacher} sees it" if plan.guide is not None else ""
     notice(
         f"{plan.model} on {data.name}: {len(data.train):,} {task.unit} to learn from{more}."
         f" The run is kept in {run.folder}."

@@ -167,9 +167,8 @@ class Task:
     before        (plan, --data) → the plan of a training on unlabelled examples that goes before
     learn_from    (model, {name: weights that were learned before}): let the model begin with them
     blend         (plan, runs) → the plan by which the models of some runs are blended
-    teach         (plan, --data, NAME, watch) → the plan with what a trained model teaches; `watch` is handed the
-                  pieces of that work, and hands them back one by one
-    taught        what that is, for --help
+    teach         (plan, --data, NAME, watch) → the plan with examples that nobody labelled, as a trained model labels
+                  them; `watch` is handed the pieces of that work, and hands them back one by one
     """
 
     name: str
@@ -198,4 +197,3 @@ class Task:
     learn_from: Callable[[Sequential, Mapping[str, Array]], None] | None = None
     blend: Callable[[Any, Sequence[Path]], Any] | None = None
     teach: Callable[[Any, str | None, str, Watch], Any] | None = None
-    taught: str = ""

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 
 from apps.calibration import Calibration, calibrate
-from apps.distillation import Distilled, fingerprint
 from apps.errors import InputError
 from apps.run import Facts, Run
 from apps.start import begin_with, freeze
@@ -52,9 +51,8 @@ class Plan:
     frozen  how many of the first layers with weights are left as they are
     encoder what encoded the data, where the task learns it (`prepare` did)
     taught  {name: weights} that were learned before, as `Task.learn_from` takes them
-    teacher the zoo entry or run that labelled `more`, or is the `guide`; empty: there is none
+    teacher the zoo entry or run that labelled `more`; empty: there is none
     more    examples of a teacher's, learned from beside the others; none of them is held out
-    guide   the teacher itself, where the model learns what it makes of the examples, instead of their labels
     """
 
     task: Task
@@ -69,16 +67,11 @@ class Plan:
     taught: Mapping[str, Array] | None = None
     teacher: str = ""
     more: Examples | None = None
-    guide: Sequential | None = None
 
     def facts(self) -> Facts:
         """The plan as JSON can hold it."""
         encoder = {} if self.encoder is None else {"encoder": self.encoder.state()}
-        more: Facts = {}
-        if self.more is not None:
-            more["more"] = {"examples": len(self.more), "labels": self.more.fingerprint()}
-        if self.guide is not None:
-            more["guide"] = fingerprint(self.guide)
+        more = {} if self.more is None else {"more": {"examples": len(self.more), "labels": self.more.fingerprint()}}
         return encoder | {
             "task": self.task.name,
             "model": self.model,
@@ -250,8 +243,6 @@ def _train(
     """Follow `core.fit`, and save what it leaves."""
     if (plan.recipe.augment or plan.recipe.outliers) and plan.task.augment is not None:
         learn = plan.task.augment(learn, plan.recipe, plan.dataset)
-    if plan.guide is not None:
-        learn = Distilled(learn, plan.guide)
     if plan.task.initialise is not None:
         plan.task.initialise(model, learn)
     if plan.task.learn_from is not None and plan.taught is not None:
@@ -350,8 +341,8 @@ def _resumed(plan: Plan, run: Run) -> tuple[State, list[Facts]]:
             f"{run.folder} was begun on {data.get('name')}, and the data now are others ({now['data']['name']}):"
             " give --data as then."
         )
-    if any(saved.get(key) != now.get(key) for key in ("more", "guide")):
-        raise InputError(f"{run.folder} was begun with another {plan.teacher}: give that --teacher as it was.")
+    if saved.get("more") != now.get("more"):
+        raise InputError(f"{run.folder} was begun with other labels of {plan.teacher}: give that --teacher as it was.")
     history = run.read_history(state.epoch)
     run.save_history(history)
     return state, history

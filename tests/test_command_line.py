@@ -14,14 +14,13 @@ import numpy as np
 import pytest
 
 from apps import command_line
-from apps.distillation import Distilled, fingerprint
 from apps.errors import InputError
 from apps.mnist.data import load
-from apps.mnist.task import MNIST, augment
+from apps.mnist.task import MNIST
 from apps.predictor import open_predictor
-from apps.run import load_model, next_run
+from apps.run import next_run
 from apps.training import Plan, choose, outputs
-from core import Context, load_arrays, save_arrays
+from core import load_arrays, save_arrays
 from core.metrics import softmax
 
 pytest.importorskip("sklearn")
@@ -689,46 +688,6 @@ def test_the_last_layer_begins_afresh_for_other_labels_alone(sample, labels, kep
     last = {name for name in before if name.startswith(f"layers.{len(plan.build().layers) - 1}.")}
     assert same == set(before) - (set() if kept else last)
     assert last
-
-
-def test_a_student_learns_what_its_teacher_makes_of_what_it_is_shown(capsys, monkeypatch, sample):
-    """Not the labels: of images that are distorted anew every time, and with the same bits when it is resumed."""
-    train("--out", "teacher")
-    teacher, _ = load_model(Path("teacher/model"), "mnist")
-    rows = np.arange(40)
-    shown = augment(sample.train, replace(choose(MNIST)[2], augment=1.0), "mnist")
-    taught = Distilled(shown, teacher)
-    (x, t, _), (seen, _, _) = (each.take(rows, 1, Context()) for each in (taught, shown))
-    np.testing.assert_array_equal(x, seen)
-    np.testing.assert_allclose(t, softmax(outputs(teacher, seen)), atol=1e-6)
-    assert (taught.take(rows, 2, Context())[1] != t).any()
-
-    flags = ["--model", "mlp", "--augment", "1", "--teacher", "teacher", "--out"]
-    assert train(*flags, "student") == 0
-    assert "each as teacher sees it" in capsys.readouterr().err
-    facts = json.loads(Path("student/model.json").read_text())
-    assert (facts["teacher"], facts["guide"]) == ("teacher", fingerprint(teacher))
-    steps = iter(range(1000))
-    with monkeypatch.context() as patch:
-        patch.setattr(command_line, "_interrupts", lambda: _Switch(lambda: next(steps) >= 13))
-        assert train(*flags, "cut") == 130
-    assert train(*flags, "cut", "--resume") == 0
-    a, b = (load_arrays(Path(run) / "model.safetensors")[0] for run in ("student", "cut"))
-    for name, values in a.items():
-        np.testing.assert_array_equal(values, b[name])
-    capsys.readouterr()
-    train("--seed", "1", "--out", "other")
-    Path("teacher/model.safetensors").write_bytes(Path("other/model.safetensors").read_bytes())
-    assert train(*flags, "cut", "--resume") == 2
-    assert "was begun with another teacher" in capsys.readouterr().err
-
-
-def test_a_teacher_has_the_outputs_of_its_student(capsys):
-    train("--outliers", "0.1", "--out", "teacher")
-    capsys.readouterr()
-    assert train("--teacher", "teacher", "--out", "student") == 2
-    assert "--teacher teacher has 11 outputs, and softmax_regression would have 10" in capsys.readouterr().err
-    assert not Path("student").exists()
 
 
 NET = ["--model", "vgg", "--epochs", "1", "--batch-size", "512", "--validation", "0.1", "--outliers", "0"]

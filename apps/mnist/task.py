@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from apps.distillation import distil
 from apps.errors import InputError
 from apps.mnist.augment import Augmented, Distortion, several
 from apps.mnist.data import DATASETS, load
@@ -110,6 +109,4 @@ MNIST = Task(
     score=score,
     augment=augment,
     views=views,
-    teach=distil,
-    taught="what it makes of every image, distorted as the student sees it, is learned instead of the labels",
 )

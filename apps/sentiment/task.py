@@ -111,5 +111,4 @@ SENTIMENT = Task(
     learn_from=learn_from,
     blend=blend_runs,
     teach=teach,
-    taught="its labels of texts that nobody labelled are learned from as well",
 )
