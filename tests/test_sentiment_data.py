@@ -60,8 +60,9 @@ def test_constructions_are_made_the_same_every_time_and_none_is_a_hard_sentence(
     assert len(set(sentences)) == len(t) == 24_000
     assert abs(t.mean() - 0.5) < 0.02
     assert not any("{" in sentence or "}" in sentence for sentence in sentences)
-    hard = [set(words_of(sentence)) for sentence in read_csv(HARD, "sentence")]
-    assert not [made for made in sentences if any(words <= set(words_of(made)) for words in hard)]
+    hard = [words_of(sentence) for sentence in read_csv(HARD, "sentence")]
+    made = [words_of(sentence) for sentence in sentences]
+    assert not any(words <= each for words in hard for each in made)
     told = dict(zip(sentences, t.tolist(), strict=True))
     expected = {"no flaws": 1, "what a mess": 0, "free of charm": 0, "could not have been louder": 0, "no bore": 1}
     expected |= {"a lot to praise": 1, "nothing to regret": 1, "full of wit": 1, "wasn't bad": 1, "others are worse": 1}
