@@ -10,7 +10,7 @@ import numpy as np
 
 from apps.calibration import Calibration, calibrate
 from apps.errors import InputError
-from apps.run import Facts, Run, load_model
+from apps.run import Facts, Run, check_data, load_model
 from apps.task import Recipe, Task, TaskData
 from apps.training import Result, evaluate_on, hold_out, measured, outputs
 from core import Array
@@ -35,8 +35,7 @@ def join(task: Task, members: Sequence[Path], data: TaskData, run: Run) -> tuple
     for folder, recipe, (_, each) in zip(members, recipes, trained, strict=True):
         if any(each[key] != facts[key] for key in ALIKE) or recipe != recipes[0]:
             raise InputError(f"{folder} and {members[0]} were not trained alike but for the seed: choose others.")
-    if facts["data"]["fingerprint"] != data.fingerprint:
-        raise InputError(f"The runs learned from {facts['data']['name']}, which {data.name} is not: give --data.")
+    check_data(facts, data)
     arguments = facts["arguments"] | {"members": len(trained)}
     model = build(name, arguments, rng=np.random.default_rng(0))
     for (member, _), place in zip(trained, model.layers[0].members, strict=True):  # type: ignore[attr-defined]

@@ -22,6 +22,7 @@ import numpy as np
 
 from apps.eight_bit import unpack
 from apps.errors import InputError
+from apps.task import TaskData
 from core import Array, CheckpointError, Sequential, State, load_arrays, save_arrays, write_atomically
 from core.checkpoint import FORMAT, put_weights
 from models import MOST_PARAMETERS, build
@@ -176,6 +177,14 @@ def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
         raise CheckpointError(f"{path}: {error}") from None
     put_weights(stem.with_suffix(".safetensors"), model, arrays)
     return model, facts
+
+
+def check_data(facts: Facts, data: TaskData) -> None:
+    """Raises InputError where these are not the data that the described model learned from."""
+    if facts["data"]["fingerprint"] != data.fingerprint:
+        raise InputError(
+            f"The model learned from {facts['data']['name']}, which {data.name} is not: give --data as then."
+        )
 
 
 def read_description(path: Path) -> Facts:

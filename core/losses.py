@@ -60,7 +60,7 @@ class SoftmaxCrossEntropy(Loss):
     def total_weight(self, t: Array, weight: Array | None = None) -> float:
         if self.class_weights is None:
             return super().total_weight(t, weight)
-        if t.ndim == 2:
+        if _are_distributions(t, len(self.class_weights)):
             each = t @ self.class_weights
         else:
             _check_classes(t, len(t), len(self.class_weights))
@@ -71,7 +71,7 @@ class SoftmaxCrossEntropy(Loss):
         self, y: Array, t: Array, scale: float, ctx: Context, weight: Array | None = None
     ) -> tuple[float, Array]:
         n, k = y.shape
-        soft = t.shape == y.shape and t.dtype.kind == "f"
+        soft = _are_distributions(t, k)
         if soft:
             _check_distributions(t)
         at = None if soft else _flat_index(t, n, k, ctx)
@@ -135,6 +135,11 @@ def _flat_index(t: Array, n: int, k: int, ctx: Context) -> Array:
     _check_classes(t, n, k)
     rows = ctx.multiples(n, k)
     return np.add(rows, t, out=ctx.buffer("at", (n,), np.int64))
+
+
+def _are_distributions(t: Array, k: int) -> bool:
+    """Whether the targets are floats (N, K), not integers (N,)."""
+    return t.ndim == 2 and t.shape[1] == k and t.dtype.kind == "f"
 
 
 def _check_distributions(t: Array) -> None:

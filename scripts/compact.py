@@ -8,7 +8,7 @@ from pathlib import Path
 
 from apps.command_line import command
 from apps.errors import InputError
-from apps.run import read_description
+from apps.run import check_data, read_description
 from apps.sentiment.compact import compact
 from apps.sentiment.task import SENTIMENT
 
@@ -18,8 +18,7 @@ def write(arguments: argparse.Namespace) -> int:
         raise InputError(f"{arguments.run} is not the folder of a run: give the one printed at the end of a training.")
     described = read_description(arguments.run / "model.json")
     data = SENTIMENT.load(arguments.data, described["data"].get("dataset"))
-    if data.fingerprint != described["data"]["fingerprint"]:
-        raise InputError(f"The run learned from other data than {data.name}: give --data as in its training.")
+    check_data(described, data)
     stem: Path = arguments.out
     facts = compact(SENTIMENT, arguments.run, stem, data)
     size = sum(stem.with_suffix(end).stat().st_size for end in (".json", ".safetensors"))

@@ -6,10 +6,10 @@ import argparse
 from collections.abc import Sequence
 
 from apps.command_line import command
-from apps.errors import InputError
 from apps.mnist.misread import find_misread, to_json
 from apps.mnist.task import MNIST
 from apps.predictor import open_predictor
+from apps.run import check_data
 from core import write_atomically
 from models import CARDS
 
@@ -17,8 +17,7 @@ from models import CARDS
 def keep(arguments: argparse.Namespace) -> int:
     predictor = open_predictor(MNIST, model=arguments.model)
     data = MNIST.load(arguments.data, predictor.facts["data"]["dataset"])
-    if data.fingerprint != predictor.facts["data"]["fingerprint"]:
-        raise InputError(f"The model learned from other data than {data.name}: give --data as in its training.")
+    check_data(predictor.facts, data)
     path = CARDS / f"{predictor.stem.name}_misread.json"
     found = find_misread(predictor, data)
     write_atomically(path, to_json(found).encode())

@@ -18,7 +18,7 @@ from apps.errors import InputError
 from apps.mnist.data import load
 from apps.mnist.task import MNIST
 from apps.predictor import open_predictor
-from apps.run import next_run
+from apps.run import check_data, next_run
 from apps.training import Plan, choose, outputs
 from core import load_arrays, save_arrays
 from core.metrics import softmax
@@ -706,6 +706,13 @@ def test_an_ensemble_is_the_mean_of_its_members(capsys, sample):
     np.testing.assert_allclose(together, (members[0] + members[1]) / 2, atol=1e-6)
     assert command_line.evaluate(["mnist", "--run", "both", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["metrics"] == result["metrics"]
+
+
+def test_a_model_belongs_to_the_data_that_it_learned_from(sample):
+    facts = {"data": {"name": "old digits", "fingerprint": sample.fingerprint}}
+    check_data(facts, sample)
+    with pytest.raises(InputError, match=r"learned from old digits, which sample .* is not: give --data as then"):
+        check_data(facts, replace(sample, fingerprint="another"))
 
 
 def test_an_ensemble_of_what_does_not_belong_together_is_refused(capsys):

@@ -207,6 +207,9 @@ def test_class_weights_count_in_the_total():
     t = np.array([0, 1, 1, 2])
     assert SoftmaxCrossEntropy(class_weights=(1, 2, 4)).total_weight(t) == 9
     assert SoftmaxCrossEntropy(class_weights=(1, 2, 4)).total_weight(t, np.array([1, 1, 0, 0.5])) == 5
+    for wrong in (t[:, None], np.eye(3, dtype=int), np.full((3, 4), 0.25)):
+        with pytest.raises(ValueError, match="integers"):
+            SoftmaxCrossEntropy(class_weights=(1, 2, 4)).total_weight(wrong)
     assert BinaryCrossEntropy(class_weights=(1, 3)).total_weight(np.array([0, 1, 1])) == 7
 
 

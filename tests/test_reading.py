@@ -2,11 +2,23 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.errors import InputError
 from apps.markdown import literal
 from apps.pictures import DARK, LIGHT
-from apps.sentiment.reading import added_columns, answer, cells_of, changed, coloured, read, read_many, wordiest
+from apps.sentiment.reading import (
+    Reading,
+    added_columns,
+    answer,
+    cells_of,
+    changed,
+    coloured,
+    read,
+    read_many,
+    wordiest,
+)
 from apps.sentiment.task import SENTIMENT
 from apps.sentiment.typed import EXAMPLES, MOST_TYPED, chosen, typed
 from apps.serving import served, shipped
@@ -93,3 +105,16 @@ def test_markdown_shows_text_as_text():
     assert literal("a_b *c*\n# d") == r"a\_b \*c\* \# d"
     assert literal("![x](http://y) $z$ <b> :red[q]") == r"\!\[x\]\(http\:\/\/y\) \$z\$ \<b\> \:red\[q\]"
     assert literal("naïve – 100 €") == "naïve – 100 €"
+
+
+SMALL = st.floats(-50, 50)
+
+
+@given(SMALL, st.lists(SMALL, max_size=5))
+def test_the_sums_add_up_as_they_are_shown(base, contributions):
+    reading = Reading("positive", base, [], np.array(contributions), np.ones(0, bool))
+    start, words, logit = reading.sums()
+    assert start + words == logit
+    assert abs(start - 100 * base) <= 0.5 + 1e-9
+    assert abs(words - 100 * sum(contributions)) <= 1 + 1e-9
+    assert abs(logit - 100 * (base + sum(contributions))) <= 0.5 + 1e-9

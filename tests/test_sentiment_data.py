@@ -67,8 +67,6 @@ def test_constructions_are_made_the_same_every_time_and_none_is_a_hard_sentence(
     expected = {"no flaws": 1, "what a mess": 0, "free of charm": 0, "could not have been louder": 0, "no bore": 1}
     expected |= {"a lot to praise": 1, "nothing to regret": 1, "full of wit": 1, "wasn't bad": 1, "others are worse": 1}
     assert {sentence: told[sentence] for sentence in expected} == expected
-    with pytest.raises(ValueError, match="from 1 to"):
-        constructed(0)
 
 
 def test_constructions_are_learned_from_beside_others_and_are_not_in_the_sample(hub):

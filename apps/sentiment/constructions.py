@@ -2,8 +2,8 @@
 
 Reviews and phrases of films hold few of these, so a network learns from them what a word feels like, and not what
 "neither … nor" makes of two. Here the words are ordinary and the constructions few, so what is to be learned is what
-they do. They are made by a rule and are no sample of what people write: models learn from them, nothing is tested on
-them.
+they do. They are made by a rule and are no sample of what people write: no test holds any of them. (Valence shifters:
+Polanyi & Zaenen, 2006)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-COUNT, MOST = 24_000, 200_000  # sentences that are made
+COUNT = 24_000  # sentences that are made
 
 COMMON = (  # adjectives that are said more often than others
     "beautiful clever funny good great nice perfect",
@@ -185,17 +185,15 @@ ASKED = [  # of the sentences that tests ask about: what has all words of one of
         "wanted love",
     )
 ]
+THINGS = """
+    bite chapter day dish episode idea joke lecture level line meal minute moment page room scene shot song track word
+    """
 SHARES = {"adjective": 50, "comparative": 14, "noun": 12, "having": 12, "doing": 12}  # in a hundred
 
 
-def constructed(count: int = COUNT, seed: int = 0) -> tuple[list[str], np.ndarray]:
-    """(N sentences, labels (N,): 1 for those that feel good), N = count, no two alike, the same at every call
-
-    Raises ValueError for a count that is not from 1 to MOST.
-    """
-    if not 1 <= count <= MOST:
-        raise ValueError(f"count is a whole number from 1 to {MOST:,}, not {count}")
-    rng = np.random.default_rng(seed)
+def constructed() -> tuple[list[str], np.ndarray]:
+    """(COUNT sentences, labels (COUNT,): 1 for those that feel good), no two alike, the same at every call"""
+    rng = np.random.default_rng(0)
 
     def one(of: Sequence[str]) -> str:
         return of[int(rng.integers(len(of)))]
@@ -204,14 +202,15 @@ def constructed(count: int = COUNT, seed: int = 0) -> tuple[list[str], np.ndarra
     for each, common in zip(words["adjective"], COMMON, strict=True):
         each += _listed(common) * OFTEN
     frames = {kind: (_frames(KEPT[kind]), _frames(TURNED[kind])) for kind in KINDS}
+    things = _listed(THINGS)
     kinds = [kind for kind, share in SHARES.items() for _ in range(share)]
     labels: dict[str, int] = {}
-    while len(labels) < count:
+    while len(labels) < COUNT:
         kind, good, turned = one(kinds), int(rng.integers(2)), int(rng.integers(2))
         mine, others = words[kind][1 - good], words[kind][good]
         first, second = one(mine), one(mine)
         if first != second:
-            sentence = one(frames[kind][turned]).format(first, second, other=one(others), thing=one(_THINGS))
+            sentence = one(frames[kind][turned]).format(first, second, other=one(others), thing=one(things))
             if not any(asked <= set(sentence.replace(",", "").split()) for asked in ASKED):
                 labels.setdefault(re.sub(r"\ba (?=[aeiou])", "an ", sentence), good ^ turned)
     return list(labels), np.array(list(labels.values()), np.int64)
@@ -223,8 +222,3 @@ def _listed(words: str) -> list[str]:
 
 def _frames(lines: str) -> list[str]:
     return [frame.strip() for line in lines.strip().splitlines() for frame in line.split("|")]
-
-
-_THINGS = _listed(
-    "bite chapter day dish episode idea joke lecture level line meal minute moment page room scene shot song track word"
-)

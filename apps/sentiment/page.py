@@ -182,14 +182,11 @@ def show_words(predictor: Predictor, text: str, verdict: Verdict, palette: Palet
     if place is not None:
         what_if(predictor, text, verdict, reading, place, palette)
     st.markdown("**It adds up**")
-    logit = reading.base + reading.total
     if len(verdict.probabilities) == 2:
         is_what = f"the log-odds of “{label}”, that is {percent(verdict.probabilities[reading.explained])}"
     else:
         is_what = f"the logit of “{label}” above the mean of the others"
-    rounded = round(reading.base, 2), round(logit, 2)  # and the words make up the rest, so that it adds up as shown
-    sums = (rounded[0], rounded[1] - rounded[0], rounded[1])
-    base, total, whole = (f"{part:+.2f}".replace("-0.00", "+0.00").replace("-", "−") for part in sums)
+    base, total, whole = (f"{hundredths / 100:+.2f}".replace("-", "−") for hundredths in reading.sums())
     st.markdown(f"{base} for a text that says nothing, {total} for its words: together **{whole}**, {is_what}.")
     strongest = np.argsort(-np.abs(reading.contributions), kind="stable")[:STRONGEST]
     parts = reading.contributions[strongest]

@@ -52,6 +52,11 @@ class Reading:
         """What all words contributed together"""
         return float(self.contributions.sum())
 
+    def sums(self) -> tuple[int, int, int]:
+        """(base, words, logit) in hundredths: rounded so that the first two add up to the third"""
+        base, logit = round(100 * self.base), round(100 * (self.base + self.total))
+        return base, logit - base, logit
+
 
 def answer(predictor: Predictor, text: str) -> Verdict:
     """The answer alone, which takes a small part of the time of its explanation."""
