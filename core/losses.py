@@ -110,9 +110,8 @@ class SoftmaxCrossEntropy(Loss):
             q.reshape(-1)[at] += each[t] * (1 - self.label_smoothing)
         if weight is not None:
             q *= weight[:, None]
-        np.copyto(
-            z, 0, where=np.equal(q, 0, out=ctx.buffer("free", (n, k), bool))
-        )  # a logit of −∞, on which no weight lies, costs nothing
+        free = np.equal(q, 0, out=ctx.buffer("free", (n, k), bool))
+        np.copyto(z, 0, where=free)  # a logit of −∞, on which no weight lies, costs nothing
         z *= q
         value = -float(z.sum())
         np.multiply(p, np.add.reduce(q, axis=1, keepdims=True, out=total), out=z)
@@ -292,10 +291,4 @@ class Huber(_Elementwise):
         error *= dy  # c (e − ½ c), c the clipped error
 
 
-LOSSES: tuple[type[Loss], ...] = (
-    SoftmaxCrossEntropy,
-    BinaryCrossEntropy,
-    MeanSquaredError,
-    MeanAbsoluteError,
-    Huber,
-)
+LOSSES: tuple[type[Loss], ...] = (SoftmaxCrossEntropy, BinaryCrossEntropy, MeanSquaredError, MeanAbsoluteError, Huber)

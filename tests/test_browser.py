@@ -515,23 +515,16 @@ FOCUSED = """() => {
         ("digits", {"Home", "Models", "Drawing pad", "Undo", "Clear", "Width of the pen", "Draw"}),
         ("sentiment", {"Your text", "A good film", "Clear", "What every word does", "Upload"}),
         ("credit", {"One applicant", "Risky", "Credit limit", "Amount paid in April", "Make this change"}),
+        ("inside", {"Drawing pad", "Undo", "Clear", "Next", "Station", "Network"}),
     ],
 )
 def test_every_control_is_reached_by_tab(visit, address, wanted):
-    page = visit(address)
-    seen = set()
-    for _ in range(90):
+    page, missing = visit(address), set(wanted)
+    for press in range(3 * 90):  # on a busy machine, the first time round may pass a page that is half drawn
+        if press % 90 == 0:
+            wait_until_still(page)
         page.keyboard.press("Tab")
-        seen.add(page.evaluate(FOCUSED).split(".")[0].split("\n")[-1])
-    assert wanted <= seen
-
-
-def test_every_control_of_inside_is_reached_by_tab(visit):
-    page = visit("inside")
-    seen = set()
-    for _ in range(60):
-        page.keyboard.press("Tab")
-        seen.add(page.evaluate(FOCUSED).split(".")[0].split("\n")[-1])
-    assert {"Drawing pad", "Undo", "Clear", "Next"} <= seen
-    assert any("Station" in each for each in seen)
-    assert any("Network" in each for each in seen)
+        missing.discard(page.evaluate(FOCUSED).split(".")[0].split("\n")[-1])
+        if not missing:
+            break
+    assert missing == set()
