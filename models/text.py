@@ -14,12 +14,12 @@ from core import (
     Array,
     AttentionPooling,
     Bidirectional,
-    Concat,
     Context,
     ConvMaxPool1D,
     Dense,
     Dropout,
     Embedding,
+    EmbeddingConvMaxPool1D,
     Layer,
     Padded,
     ReLU,
@@ -83,10 +83,13 @@ def text_cnn(
     Dropout acts on the answers alone: words that are dropped make the strongest ones weaker in training than in use.
     (Kim, 2014; Collobert et al., 2011)
     """
-    branches = [Sequential(ConvMaxPool1D(features, filters, kernel, rng=rng), ReLU()) for kernel in kernels]
+    vocabulary = min(words, vocabulary)
+    embedding = Embedding(vocabulary, features, rng=rng)
+    kinds = [ConvMaxPool1D(features, filters, kernel, rng=rng) for kernel in kernels]
     return calibrated(
-        *_embedded(words, vocabulary, features, most, 0.0, rng),
-        Concat(*branches),
+        Known(vocabulary, most),
+        EmbeddingConvMaxPool1D(embedding, *kinds),
+        ReLU(),
         *_dropped(dropout),
         Dense(filters * len(kernels), outputs, rng=rng),
     )

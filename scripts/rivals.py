@@ -80,6 +80,8 @@ class Twins:
             self._pair(norm.weight, layer.gain, np.asarray)
             self._pair(norm.bias, layer.shift, np.asarray)
             return [norm]
+        if name == "EmbeddingConvMaxPool1D":
+            return [self._of_text(layer.embedding, "Embedding"), self._filters(layer.filters)]
         return [self._of_text(layer, name)]
 
     def _of_text(self, layer: Any, name: str) -> Any:
@@ -88,20 +90,6 @@ class Twins:
             made = getattr(nn, name)(*layer.weight.value.shape, sparse=self.sparse)
             self._pair(made.weight, layer.weight, np.asarray)
             return made
-        if name == "Concat":
-            branches = nn.ModuleList()
-            for branch in layer.layers:
-                k, e, o = branch.weight.value.shape
-                convolution = nn.Conv1d(e, o, k)
-                self._pair(convolution.weight, branch.weight, lambda w: w.transpose(2, 1, 0))
-                self._pair(convolution.bias, branch.bias, np.asarray)
-                branches.append(convolution)
-
-            def widths(x: Any) -> Any:
-                x = x.transpose(1, 2)
-                return torch.cat([convolution(x).amax(2) for convolution in branches], 1)
-
-            return self._module(widths, branches)
         cells = [layer] if name in ("LSTM", "GRU") else [layer.forwards, layer.backwards]
         e, h = cells[0].weight.value.shape[0], cells[0].units
         recurrent = getattr(nn, type(cells[0]).__name__)(e, h, bidirectional=len(cells) == 2)
@@ -117,6 +105,22 @@ class Twins:
             return torch.cat(tuple(state), 1) if len(state) == 2 else state[0]
 
         return self._module(last, recurrent)
+
+    def _filters(self, filters: Any) -> Any:
+        torch, nn = self.torch, self.torch.nn
+        branches = nn.ModuleList()
+        for each in filters:
+            k, e, o = each.weight.value.shape
+            convolution = nn.Conv1d(e, o, k)
+            self._pair(convolution.weight, each.weight, lambda w: w.transpose(2, 1, 0))
+            self._pair(convolution.bias, each.bias, np.asarray)
+            branches.append(convolution)
+
+        def widths(x: Any) -> Any:
+            x = x.transpose(1, 2)
+            return torch.cat([convolution(x).amax(2) for convolution in branches], 1)
+
+        return self._module(widths, branches)
 
     def _module(self, function: Any, inner: Any) -> Any:
         nn = self.torch.nn
@@ -331,8 +335,9 @@ def _jax_layer(layer: Any, x: Any, w: Callable[[Parameter], Any], key: Any) -> A
         return w(layer.weight)[x]
     if name == "EmbeddingBag":
         return w(layer.weight)[x].mean(1)
-    if name == "Concat":
-        return jnp.concatenate([_jax_layer(branch, x, w, key) for branch in layer.layers], 1)
+    if name == "EmbeddingConvMaxPool1D":
+        vectors = _jax_layer(layer.embedding, x, w, key)
+        return jnp.concatenate([_jax_layer(each, vectors, w, key) for each in layer.filters], 1)
     if name == "ConvMaxPool1D":
         y = jax.lax.conv_general_dilated(x, w(layer.weight), (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
         return y.max(1) + w(layer.bias)

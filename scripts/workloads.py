@@ -19,7 +19,6 @@ from core import (
     Adam,
     BatchNorm,
     Bidirectional,
-    Concat,
     Context,
     Conv2D,
     ConvMaxPool1D,
@@ -28,6 +27,7 @@ from core import (
     Dropout,
     Embedding,
     EmbeddingBag,
+    EmbeddingConvMaxPool1D,
     Examples,
     Flatten,
     Gradients,
@@ -100,7 +100,7 @@ def _cnnbn(rng: np.random.Generator, dropout: float) -> Sequential:
 def _textcnn(rng: np.random.Generator, dropout: float) -> Sequential:
     filters = [ConvMaxPool1D(FEATURES, 100, width, padding="valid", rng=rng) for width in (3, 4, 5)]
     head = [ReLU(), Dropout(dropout), Dense(300, 2, rng=rng)]
-    return Sequential(Embedding(WORDS, FEATURES, rng=rng), Concat(*filters), *head)
+    return Sequential(EmbeddingConvMaxPool1D(Embedding(WORDS, FEATURES, rng=rng), *filters), *head)
 
 
 def _recurrent(kind: type[LSTM | GRU], units: int, both: bool = False) -> Network:

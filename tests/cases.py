@@ -25,6 +25,7 @@ from core import (
     Dropout,
     Embedding,
     EmbeddingBag,
+    EmbeddingConvMaxPool1D,
     Ensemble,
     EnsembleDense,
     Flatten,
@@ -84,6 +85,11 @@ def coordinates(r: np.random.Generator) -> np.ndarray:
 
 def categories(r: np.random.Generator) -> np.ndarray:
     return np.floor(r.uniform(0, (3, 1, 4, 2), (6, 4)))
+
+
+def _word_filters(r: np.random.Generator, *kernels: int, height: int = 6, **options: object) -> EmbeddingConvMaxPool1D:
+    filters = [_with_biases(ConvMaxPool1D(3, 2 + kernel, kernel, rng=r, **options), r) for kernel in kernels]
+    return EmbeddingConvMaxPool1D(Embedding(height, 3, rng=r), *filters)
 
 
 CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
@@ -149,6 +155,12 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (ConvMaxPool1D(4, 3, 3, rng=r, bias=False), r.standard_normal((3, 30, 4))),
         lambda r: (_with_biases(ConvMaxPool1D(4, 3, 2, rng=r, padding="valid"), r), sequences(r)),
         lambda r: (ConvMaxPool1D(4, 9, 4, rng=r), sequences(r, t=3)),
+    ],
+    EmbeddingConvMaxPool1D: [
+        lambda r: (_word_filters(r, 1, 3), ids(r)),
+        lambda r: (_word_filters(r, 2, 4, padding="valid"), ids(r)),
+        lambda r: (_word_filters(r, 3, bias=False), r.integers(0, 6, (3, 5))),
+        lambda r: (_word_filters(r, 4, height=2000), ids(r, t=900, height=2000)),  # in several blocks
     ],
     MaxPool1D: [
         lambda r: (MaxPool1D(2), sequences(r)),

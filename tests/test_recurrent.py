@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 from cases import counted, ids, sequences
+from hypothesis import given
+from hypothesis import strategies as st
 
 from core import (
     GRU,
@@ -19,6 +21,7 @@ from core import (
     Dropout,
     Embedding,
     EmbeddingBag,
+    EmbeddingConvMaxPool1D,
     GlobalMaxPool1D,
     GradientError,
     Gradients,
@@ -264,6 +267,29 @@ def test_the_fused_layer_equals_its_composition(padding, kernel):
         np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("padding", ["same", "valid"])
+@given(kernels=st.lists(st.integers(1, 5), min_size=1, max_size=3), seed=st.integers(0, 999))
+def test_filters_of_words_equal_the_layers_one_by_one(padding, kernels, seed):
+    rng = np.random.default_rng(seed)
+    filters = [random(ConvMaxPool1D(4, 3, kernel, rng=rng, padding=padding)) for kernel in kernels]
+    fused = EmbeddingConvMaxPool1D(random(Embedding(8, 4, rng=rng)), *filters)
+    fused.embedding.weight.value[0] = 0
+    x = ids(rng, n=int(rng.integers(1, 7)), t=int(rng.integers(5, 12)), height=8)
+    made = []
+    for layer in (fused, Sequential(fused.embedding, Concat(*filters))):
+        grads = Gradients(layer.parameters())
+        ctx = Context(True, grads, dtype=np.float64)
+        ctx.needs_dx = False
+        grads.start()
+        y = layer.forward(x, ctx)
+        layer.backward(np.cos(y), ctx)
+        grads.finish()
+        made.append([y.copy(), *(np.array(grads[each]) for each in layer.parameters())])
+    for ours, expected in zip(*made, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-11)
+    np.testing.assert_allclose(serve(fused, x), made[0][0], rtol=1e-12)
+
+
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (2, 3), (1, 1), (9, 1)])
 def test_windows_over_time_lose_no_step_and_go_no_further_than_the_end(size, stride):
     x = sequences(np.random.default_rng(0), n=9, t=8)
@@ -286,6 +312,12 @@ def test_windows_over_time_lose_no_step_and_go_no_further_than_the_end(size, str
         (lambda r: Conv1D(4, 3, 0, rng=r), (), "kernel is a whole number of steps"),
         (lambda r: Conv1D(4, 3, 3, rng=r, padding="full"), (), 'padding is "same" or "valid"'),
         (lambda r: Conv1D(4, 3, 3, rng=r), (2, 5, 3), "takes 4 features"),
+        (
+            lambda r: EmbeddingConvMaxPool1D(Embedding(9, 4, rng=r), ConvMaxPool1D(3, 2, 2, rng=r)),
+            (),
+            r"Embedding\(9, 4\) needs filters that take 4 features",
+        ),
+        (lambda r: EmbeddingConvMaxPool1D(Embedding(9, 4, rng=r)), (), "needs filters"),
         (lambda r: MaxPool1D(0), (), "size and stride are whole numbers"),
         (lambda r: MultiHeadSelfAttention(4, 3, rng=r), (), "evenly among the heads, not among 3"),
         (lambda r: MultiHeadSelfAttention(4, 2, rng=r), (2, 5, 3), "takes 4 features"),
@@ -318,10 +350,11 @@ class Flipped(Layer):
         self.inner, self.name = inner, name
 
     def forward(self, x, ctx):
+        ctx[0].grads = Gradients(self.inner.parameters())  # before the inner contexts are made, which share it
         return self.inner.forward(x, ctx[0])
 
     def backward(self, dy, ctx):
-        grads = ctx[0].grads = Gradients(self.inner.parameters())
+        grads = ctx[0].grads
         dx = self.inner.backward(dy, ctx[0])
         for name, parameter in self.inner.named_parameters():
             ctx.add_grad(parameter, -grads[parameter] if name == self.name else grads[parameter])
@@ -336,6 +369,10 @@ MUTANTS = [
     (lambda r: RNN(4, 3, rng=r), ("weight", "recurrent", "bias")),
     (lambda r: Conv1D(4, 3, 3, rng=r), ("weight", "bias")),
     (lambda r: ConvMaxPool1D(4, 3, 3, rng=r), ("weight", "bias")),
+    (
+        lambda r: EmbeddingConvMaxPool1D(Embedding(6, 4, rng=r), ConvMaxPool1D(4, 3, 2, rng=r)),
+        ("embedding.weight", "filters.0.weight", "filters.0.bias"),
+    ),
     (lambda r: AttentionPooling(4, 3, rng=r), ("weight", "bias", "query")),
     (lambda r: MultiHeadSelfAttention(4, 2, rng=r), ("weight", "bias", "out_weight", "out_bias")),
 ]
@@ -344,7 +381,8 @@ MUTANTS = [
 @pytest.mark.parametrize(("make", "name"), [(make, name) for make, names in MUTANTS for name in names])
 def test_a_planted_wrong_sign_is_caught(make, name):
     layer = random(make(np.random.default_rng(1)))
-    x = (ids if isinstance(layer, Embedding | EmbeddingBag) else sequences)(np.random.default_rng(0))
+    reads_ids = isinstance(layer, Embedding | EmbeddingBag | EmbeddingConvMaxPool1D)
+    x = (ids if reads_ids else sequences)(np.random.default_rng(0))
     gradient_check(Flipped(layer, "none"), x)
     with pytest.raises(GradientError, match="difference quotient"):
         gradient_check(Flipped(layer, name), x)
@@ -400,8 +438,8 @@ def both_ways(r):
 
 
 def text_cnn(r):
-    filters = Concat(*(ConvMaxPool1D(E, 8, k, rng=r) for k in (2, 3)))
-    return Sequential(Embedding(12, E, rng=r), filters, ReLU(), Dropout(0.1), Dense(16, 2, rng=r))
+    words = EmbeddingConvMaxPool1D(Embedding(12, E, rng=r), *(ConvMaxPool1D(E, 8, k, rng=r) for k in (2, 3)))
+    return Sequential(words, ReLU(), Dropout(0.1), Dense(16, 2, rng=r))
 
 
 def order(n, seed):

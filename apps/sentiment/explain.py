@@ -11,7 +11,18 @@ from typing import Any
 
 import numpy as np
 
-from core import Array, Context, Dropout, Embedding, EmbeddingBag, Layer, Padded, Sequential
+from core import (
+    Array,
+    Concat,
+    Context,
+    Dropout,
+    Embedding,
+    EmbeddingBag,
+    EmbeddingConvMaxPool1D,
+    Layer,
+    Padded,
+    Sequential,
+)
 from core.padded import call, values_of
 from models.blend import Blend
 from models.calibrated import Calibrated, bands
@@ -75,6 +86,8 @@ def _attribute_chain(layers: list[Any], ids: Array, direction: Array) -> tuple[A
         return _attribute_ngrams(first, layers[1:], ids, direction)
     if isinstance(first, Embedding):
         return _integrate(values_of(_forward(first, ids)), Sequential(*layers[1:]), direction)
+    if isinstance(first, EmbeddingConvMaxPool1D):
+        return _attribute_chain([first.embedding, Concat(*first.filters), *layers[1:]], ids, direction)
     if isinstance(first, Known):
         contributions = np.zeros(ids.shape[1])
         read = values_of(_forward(first, ids))

@@ -17,6 +17,7 @@ from core.layers.dense import Dense
 from core.layers.dropout import Dropout
 from core.layers.embedding import Embedding
 from core.layers.embedding_bag import EmbeddingBag
+from core.layers.embedding_conv_max_pool1d import EmbeddingConvMaxPool1D
 from core.layers.ensemble import Ensemble
 from core.layers.ensemble_dense import EnsembleDense
 from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
@@ -44,6 +45,7 @@ LAYERS: tuple[type[Layer], ...] = (
     EmbeddingBag,
     Conv1D,
     ConvMaxPool1D,
+    EmbeddingConvMaxPool1D,
     MaxPool1D,
     RNN,
     LSTM,
@@ -100,6 +102,7 @@ __all__ = [
     "Dropout",
     "Embedding",
     "EmbeddingBag",
+    "EmbeddingConvMaxPool1D",
     "Ensemble",
     "EnsembleDense",
     "Flatten",

@@ -54,7 +54,7 @@ class Conv1D(Layer):
         v, lengths, counts = self._extent(x)
         outputs = self.weight.value.shape[2]
         y = ctx.buffer("y", (len(v), v.shape[1] - self._less(), outputs))
-        for some, count in self._blocks(v, counts):
+        for some, count in self.blocks(v.shape[1], counts):
             windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
             made = np.dot(windows, self._matrix(), out=ctx.buffer("made", (len(windows), outputs)))
             y[some, :count] = made.reshape(-1, count, outputs)
@@ -73,7 +73,7 @@ class Conv1D(Layer):
         dx = ctx.like("dx", v) if ctx.needs_dx else None
         if dx is not None:
             dx.fill(0)
-        for some, count in self._blocks(v, counts):
+        for some, count in self.blocks(v.shape[1], counts):
             lines = self._lines(v[some], lengths[some], count, ctx)
             windows = self._windows(lines, count, ctx)
             d = ctx.buffer("made", (len(windows), outputs))
@@ -94,43 +94,53 @@ class Conv1D(Layer):
     def flops(self, x: Shape, y: Shape) -> int:
         return 2 * int(np.prod(y)) * self.weight.value[..., 0].size
 
+    def check_steps(self, shape: Shape) -> None:
+        """Refuse sequences (N, T, …) of which none has room for a window."""
+        if shape[1] <= self._less():
+            kernel = len(self.weight.value)
+            raise ValueError(f'{self!r} needs {kernel} steps where padding is "valid", but x has shape {shape}')
+
+    def counts(self, lengths: Array) -> Array:
+        """(N,) lengths in → lengths out"""
+        counts: Array = np.maximum(lengths - self._less(), 0)
+        return counts
+
+    def before(self) -> int:
+        """How many zeros stand before a sequence."""
+        return 0 if self.padding == "valid" else (len(self.weight.value) - 1) // 2
+
+    def blocks(self, longest: int, counts: Array) -> Iterator[tuple[slice, int]]:
+        """(which sequences, most outputs of any), a few short sequences at a time or a long one alone"""
+        height = max(1, _STEPS // longest)
+        for start in range(0, len(counts), height):
+            some = slice(start, start + height)
+            count = int(counts[some].max())
+            if count:
+                yield some, count
+
     def _extent(self, x: Any) -> tuple[Array, Array, Array]:
         """(values (N, T, E), lengths (N,) in, lengths out)"""
         v, lengths = steps_of(self, x)
-        kernel, inputs, _ = self.weight.value.shape
+        inputs = self.weight.value.shape[1]
         if v.shape[2] != inputs or v.dtype != self.weight.value.dtype:
             raise ValueError(
                 f"{self!r} takes {inputs} features of {self.weight.value.dtype} a step, but x is {v.dtype} {v.shape}"
             )
-        if v.shape[1] <= self._less():
-            raise ValueError(f'{self!r} needs {kernel} steps where padding is "valid", but x has shape {v.shape}')
-        return v, lengths, np.maximum(lengths - self._less(), 0)
+        self.check_steps(v.shape)
+        return v, lengths, self.counts(lengths)
 
     def _less(self) -> int:
         """How many steps fewer come out."""
         return 0 if self.padding == "same" else len(self.weight.value) - 1
-
-    def _before(self) -> int:
-        """How many zeros stand before a sequence."""
-        return 0 if self.padding == "valid" else (len(self.weight.value) - 1) // 2
 
     def _matrix(self) -> Array:
         """The weight as (K·E, O)."""
         matrix: Array = self.weight.value.reshape(-1, self.weight.value.shape[2])
         return matrix
 
-    def _blocks(self, v: Array, counts: Array) -> Iterator[tuple[slice, int]]:
-        """(which sequences, most outputs of any), a few short sequences at a time or a long one alone"""
-        height = max(1, _STEPS // v.shape[1])
-        for start in range(0, len(v), height):
-            some = slice(start, start + height)
-            count = int(counts[some].max())
-            if count:
-                yield some, count
-
     def _lines(self, v: Array, lengths: Array, count: int, ctx: Context) -> Array:
         """(D, T, E) → (D, count + K − 1, E), zeros around each sequence"""
-        before = self._before()
+        before = self.before()
         lines = ctx.buffer("lines", (len(v), count + len(self.weight.value) - 1, v.shape[2]))
         for line, steps, length in zip(lines, v, lengths.tolist(), strict=True):
             line[:before] = 0
@@ -148,7 +158,7 @@ class Conv1D(Layer):
 
     def _put_back(self, lines: Array, lengths: Array, dx: Array) -> None:
         """What the lines hold at the steps of each sequence: lines (D, count + K − 1, E) → dx (D, T, E)"""
-        before = self._before()
+        before = self.before()
         for line, to, length in zip(lines, dx, lengths.tolist(), strict=True):
             to[:length] = line[before : before + length]
 

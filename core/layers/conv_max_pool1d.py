@@ -27,23 +27,11 @@ class ConvMaxPool1D(Conv1D):
         outputs = self.weight.value.shape[2]
         y, winners = ctx.buffer("y", (len(v), outputs)), ctx.buffer("winners", (len(v), outputs), np.int64)
         y.fill(0)
-        for some, count in self._blocks(v, counts):
+        for some, count in self.blocks(v.shape[1], counts):
             windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
             made = np.dot(windows, self._matrix(), out=ctx.buffer("made", (len(windows), outputs)))
-            steps = made.reshape(-1, count, outputs)
-            for line, own in zip(steps, counts[some].tolist(), strict=True):
-                line[own:] = -np.inf
-            if not ctx.keeps:
-                np.maximum.reduce(steps, axis=1, out=y[some])
-                continue
-            across = ctx.buffer("across", (len(steps), outputs, count))  # places are found along rows, not columns
-            np.copyto(across, steps.transpose(0, 2, 1))
-            at = np.argmax(across, axis=2, out=winners[some])
-            at = at + ctx.multiples(at.size, count).reshape(at.shape)
-            np.take(across.reshape(-1), at, 0, out=y[some], mode="clip")
-        if self.bias is not None:
-            y += self.bias.value
-        y[counts == 0] = 0
+            self.maxima(made.reshape(-1, count, outputs), counts[some], y[some], winners[some], ctx)
+        self.add_bias(y, counts)
         ctx.save(v, lengths, counts, winners)
         return y
 
@@ -56,7 +44,7 @@ class ConvMaxPool1D(Conv1D):
         if dx is not None:
             dx.fill(0)
         each = ctx.multiples(outputs, 1)
-        for some, count in self._blocks(v, counts):
+        for some, count in self.blocks(v.shape[1], counts):
             lines = self._lines(v[some], lengths[some], count, ctx)
             flat = lines.reshape(-1, inputs)
             place = winners[some] + np.arange(0, len(flat), lines.shape[1])[:, None]
@@ -82,6 +70,26 @@ class ConvMaxPool1D(Conv1D):
         if self.bias is not None:
             ctx.add_product(self.bias, (counts > 0).astype(dy.dtype), dy)
         return dx
+
+    def maxima(self, steps: Array, counts: Array, y: Array, winners: Array, ctx: Context) -> None:
+        """Answers at each step (D, C, O), which are overwritten, of which so many count → y (D, O), and where it was"""
+        for line, own in zip(steps, counts.tolist(), strict=True):
+            line[own:] = -np.inf
+        if not ctx.keeps:
+            np.maximum.reduce(steps, axis=1, out=y)
+            return
+        d, count, outputs = steps.shape
+        across = ctx.buffer("across", (d, outputs, count))  # places are found along rows, not columns
+        np.copyto(across, steps.transpose(0, 2, 1))
+        at = np.argmax(across, axis=2, out=winners)
+        at = at + ctx.multiples(at.size, count).reshape(at.shape)
+        np.take(across.reshape(-1), at, 0, out=y, mode="clip")
+
+    def add_bias(self, y: Array, counts: Array) -> None:
+        """y += b where there was a window; 0 elsewhere"""
+        if self.bias is not None:
+            y += self.bias.value
+        y[counts == 0] = 0
 
     def flops(self, x: Shape, y: Shape) -> int:
         return 2 * x[0] * x[1] * self.weight.value.size
