@@ -211,7 +211,8 @@ def constructed() -> tuple[list[str], np.ndarray]:
         first, second = one(mine), one(mine)
         if first != second:
             sentence = one(frames[kind][turned]).format(first, second, other=one(others), thing=one(things))
-            if not any(asked <= set(sentence.replace(",", "").split()) for asked in ASKED):
+            given = set(sentence.replace(",", "").split())
+            if not any(asked <= given for asked in ASKED):
                 labels.setdefault(re.sub(r"\ba (?=[aeiou])", "an ", sentence), good ^ turned)
     return list(labels), np.array(list(labels.values()), np.int64)
 

@@ -121,13 +121,15 @@ def phrase_groups(texts: Sequence[str]) -> np.ndarray:
     holds out a sentence must hold out its parts. Blanks are not compared, and texts above LONGEST words are no parts.
     """
     words = [text.lower().split() for text in texts]
+    joined = ["".join(each) for each in words]
+    sought = {text for text, each in zip(joined, words, strict=True) if len(each) <= LONGEST}
     groups = np.arange(len(texts))
-    whole: dict[str, int] = {}  # every stretch of words of the texts so far
+    whole: dict[str, int] = {}  # every stretch of words of the texts so far that is a text
     for i in sorted(range(len(texts)), key=lambda i: -len(words[i])):
         count = len(words[i])
         if count > LONGEST:
             continue
-        found = whole.get("".join(words[i]))
+        found = whole.get(joined[i])
         if found is not None:
             groups[i] = found
             continue
@@ -135,7 +137,8 @@ def phrase_groups(texts: Sequence[str]) -> np.ndarray:
             stretch = ""
             for word in words[i][start:]:
                 stretch += word
-                whole.setdefault(stretch, i)
+                if stretch in sought:
+                    whole.setdefault(stretch, i)
     return groups
 
 
