@@ -99,7 +99,7 @@ from core.schedules import (
     WarmUp,
 )
 from core.sequences import Ragged, Sequences
-from core.state import State
+from core.state import State, StateError
 from core.summary import Row, Summary, summary
 from core.trainer import Epoch, Step, fit
 
@@ -191,6 +191,7 @@ __all__ = [
     "SoftmaxCrossEntropy",
     "Softplus",
     "State",
+    "StateError",
     "Statistic",
     "Step",
     "StepDecay",

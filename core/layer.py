@@ -61,10 +61,12 @@ class Layer:
 
     per_step      whether (N, T, F) is T · N rows to it, so that containers may give it the values of a `Padded` batch
     takes_padded  whether `forward` itself takes, and may give, a `Padded` batch; gradients are arrays all the same
+    fused         whether the layers in it hold their weights only, and are never called
     """
 
     per_step: ClassVar[bool] = False
     takes_padded: ClassVar[bool] = False
+    fused: ClassVar[bool] = False
 
     def forward(self, x: Any, ctx: Context) -> Any:
         """x → y; saves in ctx what `backward` needs."""

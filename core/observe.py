@@ -22,7 +22,7 @@ class Observed(Layer):
 
     def __init__(self, layer: Layer, name: str, watcher: Watcher) -> None:
         self.layer, self.name, self.watcher = layer, name, watcher
-        self.per_step, self.takes_padded = layer.per_step, layer.takes_padded  # type: ignore[misc]
+        self.per_step, self.takes_padded, self.fused = layer.per_step, layer.takes_padded, False  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:  # a container may read what belongs to a layer in it
         if name == "layer":
@@ -51,7 +51,9 @@ def observe(model: Layer, watcher: Watcher) -> Layer:
 
 
 def inner_layers(layer: Layer) -> bool:
-    """Whether a layer holds other layers."""
+    """Whether a layer holds other layers that it calls."""
+    if layer.fused:
+        return False
     parts: list[Any] = []
     for value in vars(layer).values():
         parts += value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else [value]
@@ -65,6 +67,8 @@ def _watched(node: Any, path: str, watcher: Watcher) -> Any:
         return {key: _watched(value, f"{path}.{key}", watcher) for key, value in node.items()}
     if not isinstance(node, Layer):
         return node
+    if node.fused:
+        return Observed(node, path or type(node).__name__, watcher)
     outside = copy.copy(node)
     for name, value in vars(node).items():
         setattr(outside, name, _watched(value, f"{path}.{name}" if path else name, watcher))

@@ -39,7 +39,7 @@ class Padded:
             )
         if weight is not None and weight.shape != values.shape[:2]:
             raise ValueError(f"there is a weight for every step {values.shape[:2]}, not {weight.shape}")
-        self.values, self.lengths, self.weight = values, lengths, weight
+        self.values, self.lengths, self.weight = values, lengths.astype(np.int64, copy=False), weight
 
     def like(self, values: Array) -> Padded:
         """Other values (N, T, …) for the same steps."""

@@ -42,9 +42,15 @@ class Ragged:
 
     @classmethod
     def of(cls, sequences: Iterable[Any], dtype: npt.DTypeLike = np.int32) -> Ragged:
-        """From lists or arrays, one a sequence."""
-        parts = [np.asarray(sequence, dtype) for sequence in sequences]
-        return cls(np.concatenate(parts) if parts else np.empty(0, dtype), np.cumsum([0, *map(len, parts)]))
+        """From lists or arrays, one a sequence. Raises ValueError where the numbers are not of that type."""
+        parts = [np.asarray(sequence) for sequence in sequences]
+        some = [part for part in parts if part.size]
+        values = np.concatenate(some) if some else np.empty(0, dtype)
+        made = values.astype(dtype) if values.dtype.kind in "iuf" else None
+        if made is None or (made.dtype.kind in "iu" and not (made == values).all()):
+            kind = np.dtype(dtype)
+            raise ValueError(f"the sequences hold numbers that are no {kind}: give their type, dtype=np.float32 say")
+        return cls(made, np.cumsum([0, *map(len, parts)]))
 
     @property
     def lengths(self) -> Array:
@@ -91,8 +97,9 @@ class Ragged:
         starts = self.offsets[rows]
         lengths = self.offsets[rows + 1] - starts
         shape = len(rows), max(1, int(lengths.max(initial=0)))
-        values = ctx.buffer("values", (*shape, *self.values.shape[1:]), self.values.dtype)
-        weight = None if self.weight is None else ctx.buffer("weight", shape, self.weight.dtype)
+        kind = self.values.dtype
+        values = ctx.buffer(f"values {kind}", (*shape, *self.values.shape[1:]), kind)
+        weight = None if self.weight is None else ctx.buffer(f"weight {self.weight.dtype}", shape, self.weight.dtype)
         values.fill(0)
         for i, (start, length) in enumerate(zip(starts.tolist(), lengths.tolist(), strict=True)):
             values[i, :length] = self.values[start : start + length]

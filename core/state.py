@@ -24,9 +24,9 @@ class StateError(ValueError):
 class State:
     """Position, weights, optimizer slots, averages, best weights and patience of a training.
 
-    `fit` fills it and keeps it up to date; between two events it can be saved: `arrays()` gives named arrays (views,
-    not copies) and `facts()` numbers that go through JSON unharmed. `State(arrays, facts)`, given to `fit` with the
-    same model, optimizer, data and recipe, goes on from there.
+    `fit` fills it and keeps it up to date; between two events it can be saved: `arrays()` gives named arrays, views
+    that the next step writes (copy what is kept in memory), and `facts()` numbers that go through JSON unharmed.
+    `State(arrays, facts)`, given to `fit` with the same model, optimizer, data and recipe, goes on from there.
 
     Raises StateError for facts that make no sense.
 
@@ -41,7 +41,7 @@ class State:
         self.step: int = facts.get("step", 0)
         self.best_epoch: int = facts.get("best_epoch", -1)
         self.best_score: float | None = facts.get("best_score")
-        self._sums: dict[str, float] = facts.get("sums") or dict.fromkeys(_SUMS, 0.0)  # of the epoch so far
+        self._sums: dict[str, float] = dict(facts.get("sums") or dict.fromkeys(_SUMS, 0.0))  # of the epoch so far
         self._flat: FlatParameters | None = None
         self.average: Array | None = None
         self.best: Array | None = None
@@ -104,7 +104,7 @@ class State:
             "step": self.step,
             "best_epoch": self.best_epoch,
             "best_score": self.best_score,
-            "sums": self._sums,
+            "sums": dict(self._sums),
         }
 
     def advance(self, loss: float, weight: float, sums: Mapping[str, float], examples: int, seconds: float) -> None:

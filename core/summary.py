@@ -89,20 +89,22 @@ def summary(
 ) -> Summary:
     """Shapes, parameters, operations and memory of a model for inputs of a shape, (1, 28, 28) say, without N.
 
-    A few examples of ones go forward and backward through scratch contexts, so it works for layers it has never
-    seen; the memory of a training step is extrapolated from two such passes to the micro-batch of `recipe`. Nothing
-    is changed. `dtype` is that of the inputs (default: the model's; an integer type for tokens).
+    A few examples, of ones or of ids that differ, go forward and backward through scratch contexts, so it works for
+    layers it has never seen; the memory of a training step is extrapolated from two such passes to the micro-batch of
+    `recipe`. Nothing is changed. `dtype` is that of the inputs (default: the model's; give an integer type for ids).
 
     Raises ValueError, from the layer, where the shape does not fit.
     """
     recipe = recipe or Recipe()
-    x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)  # ids of 0 would be padding
+    x = _examples(model, shape, dtype)
     rows: list[Row] = []
     seen: set[Parameter] = set()  # a layer used twice has its parameters once
 
     def watch(name: str, layer: Layer, way: str, given: Array, made: Array | None) -> None:
-        if way == "forward" and made is not None and not inner_layers(layer):
-            own = [p for p in layer.parameters() if not isinstance(p, Statistic) and p not in seen]
+        if way != "forward" or made is None:
+            return
+        own = [p for p in layer.parameters() if not isinstance(p, Statistic) and p not in seen]
+        if own or not inner_layers(layer):  # of what holds layers, these have been called before it is done
             flops = layer.flops((1, *given.shape[1:]), (1, *made.shape[1:]))
             rows.append(Row(name, repr(layer), made.shape[1:], sum(p.value.size for p in own), flops))
             seen.update(own)
@@ -132,6 +134,15 @@ def summary(
         slots=slots * learning + max([min(learning, CHUNK * size), *matrices]) + (1 + slots) * met(recipe.batch_size),
         activations=held * recipe.lanes,
     )
+
+
+def _examples(model: Layer, shape: Shape, dtype: npt.DTypeLike | None) -> Array:
+    """(8, *shape) of ones; or of ids that all differ, as far as there are rows, from 1 up: 0 would be padding"""
+    x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)
+    heights = [len(p.value) for p in model.parameters() if isinstance(p, Table)]
+    if x.dtype.kind in "iu" and heights:
+        x += (np.arange(x.size) % max(1, min(heights) - 1)).reshape(x.shape).astype(x.dtype)
+    return x
 
 
 def _extrapolate(model: Layer, x: Array, micro_batch: int) -> int:

@@ -318,6 +318,8 @@ def test_windows_over_time_lose_no_step_and_go_no_further_than_the_end(size, str
             r"Embedding\(9, 4\) needs filters that take 4 features",
         ),
         (lambda r: EmbeddingConvMaxPool1D(Embedding(9, 4, rng=r)), (), "needs filters"),
+        (lambda r: EmbeddingConvMaxPool1D(Embedding(9, 4, rng=r), Conv1D(4, 2, 2, rng=r)), (), "and ConvMaxPool1Ds"),
+        (lambda r: EmbeddingConvMaxPool1D(Dense(9, 4, rng=r), ConvMaxPool1D(4, 2, 2, rng=r)), (), "of an Embedding"),
         (lambda r: MaxPool1D(0), (), "size and stride are whole numbers"),
         (lambda r: MultiHeadSelfAttention(4, 3, rng=r), (), "evenly among the heads, not among 3"),
         (lambda r: MultiHeadSelfAttention(4, 2, rng=r), (2, 5, 3), "takes 4 features"),

@@ -17,6 +17,8 @@ from core import (
     AdamW,
     BinaryCrossEntropy,
     Context,
+    Conv1D,
+    ConvMaxPool1D,
     Dense,
     Dropout,
     Embedding,
@@ -27,6 +29,7 @@ from core import (
     GlobalAveragePool1D,
     GlobalMaxPool1D,
     Gradients,
+    Inference,
     Momentum,
     Muon,
     Padded,
@@ -149,6 +152,9 @@ def test_weights_of_steps_go_with_them():
         (lambda: Ragged(np.arange(3), [0, 2, 1, 3]), "never fall, but they do after sequence 1"),
         (lambda: Ragged(np.arange(3), [0, 3], np.ones(2)), "a weight for each of 3 steps"),
         (lambda: Ragged.of([[1]]).cut(0), "most is a whole number of steps from 1 up, not 0"),
+        (lambda: Ragged.of([[1, 2], [1.5]]), "no int32: give their type"),
+        (lambda: Ragged.of([[1], [2**40]]), "no int32"),
+        (lambda: Ragged.of([["a"]]), "no int32"),
         (lambda: Padded(np.zeros((2, 3)), np.array([1, 4])), "from 1 to 4, but there are 3 steps"),
         (lambda: Padded(np.zeros((2, 3)), np.array([1, -1])), "from -1 to 1"),
         (lambda: Padded(np.zeros((2, 3)), np.array([1.0, 2.0])), "whole lengths"),
@@ -272,6 +278,48 @@ def test_a_mean_by_weights_is_that_of_repeated_ids():
     model = made(lambda rng: EmbeddingBag(9, 2, rng=rng))
     weighted = Ragged(np.array([1, 2]), [0, 2], np.array([3.0, 1.0]))
     np.testing.assert_allclose(predict(model, weighted), predict(model, Ragged.of([[1, 2, 1, 1]])), rtol=1e-6)
+
+
+@pytest.mark.parametrize("kinds", [(np.uint8, np.int64), (np.int64, np.uint8), (np.int32, np.uint16)])
+def test_one_inference_reads_ids_and_weights_of_any_type(kinds):
+    model = made(lambda rng: EmbeddingBag(400, 2, rng=rng))
+    infer, rng = Inference(model), np.random.default_rng(0)
+    for kind in (*kinds, np.float32):
+        whole = kind is not np.float32
+        ids = rng.integers(1, np.iinfo(kind).max if whole and np.iinfo(kind).max < 400 else 400, 5)
+        weight = rng.integers(1, 9, 5).astype(kind) if whole else rng.random(5, np.float32)
+        x = Ragged(ids.astype(kind if whole else np.int64), [0, 3, 5], weight)
+        np.testing.assert_array_equal(infer(x), predict(model, x))
+
+
+def test_lengths_of_any_whole_type_mean_the_same():
+    filters = made(lambda rng: ConvMaxPool1D(3, 2, 3, rng=rng, padding="valid"))
+    filters.bias.value[...] = -1
+    v, lengths = np.ones((2, 4, 3), np.float32), np.array([4, 1])
+    expected = predict(filters, Padded(v, lengths))
+    assert not expected[1].any()
+    for kind in (np.uint8, np.uint64, np.int8):
+        np.testing.assert_array_equal(predict(filters, Padded(v, lengths.astype(kind))), expected)
+
+
+@pytest.mark.parametrize("kind", [Conv1D, ConvMaxPool1D])
+def test_a_text_too_short_for_a_kernel_has_no_answer_whatever_stands_beside_it(kind):
+    def network(rng):
+        filters = kind(3, 2, 3, rng=rng, padding="valid")
+        return Sequential(Embedding(9, 3, rng=rng), filters, *([GlobalMaxPool1D()] if kind is Conv1D else []))
+
+    model = made(network)
+    alone, beside = predict(model, Ragged.of([[1, 2]])), predict(model, Ragged.of([[1, 2], [1, 2, 3]]))
+    np.testing.assert_array_equal(alone[0], beside[0])
+    assert not alone.any()
+    assert beside[1].any()
+    grads = Gradients(model.trainable())
+    ctx = Context(True, grads)
+    ctx.needs_dx = False
+    grads.start()
+    model.backward(np.ones_like(model.forward(Padded(np.array([[1, 2]]), np.array([2])), ctx)), ctx)
+    grads.finish()
+    assert not grads.flat.any()
 
 
 def test_an_evaluation_is_that_of_the_predictions():

@@ -14,11 +14,15 @@ from core import (
     AdamW,
     BatchNorm,
     Conv2D,
+    ConvMaxPool1D,
     ConvPool2D,
     Dense,
+    Embedding,
+    EmbeddingConvMaxPool1D,
     Layer,
     MaxPool2D,
     Muon,
+    Parameter,
     Recipe,
     Residual,
     Sequential,
@@ -83,6 +87,40 @@ def test_inner_layers_are_listed_by_their_path():
     told = summary(Sequential(Residual(Sequential(Dense(4, 4, rng=RNG), Tanh()))), (4,))
     assert [row.name for row in told.rows] == ["layers.0.inner.layers.0", "layers.0.inner.layers.1"]
     assert told.parameters == 20
+
+
+def test_a_fused_layer_is_listed_with_the_parameters_of_the_layers_that_it_holds():
+    filters = [ConvMaxPool1D(8, 6, kernel, rng=RNG) for kernel in (2, 3)]
+    model = Sequential(EmbeddingConvMaxPool1D(Embedding(50, 8, rng=RNG), *filters), Dense(12, 2, rng=RNG))
+    told = summary(model, (60,), dtype=np.int64)
+    assert [row.name for row in told.rows] == ["layers.0", "layers.1"]
+    assert told.parameters == sum(p.value.size for p in model.parameters())
+    assert told.rows[0].flops == 2 * 60 * 8 * 6 * (2 + 3)
+
+
+class Scaled(Layer):
+    """A layer with a weight of its own around another one."""
+
+    def __init__(self, inner):
+        self.inner, self.scale = inner, Parameter(np.ones(4, np.float32))
+
+    def forward(self, x, ctx):
+        y = self.inner.forward(x, ctx[0])
+        ctx.save(y)
+        return y * self.scale.value
+
+    def backward(self, dy, ctx):
+        ctx.add_grad(self.scale, (dy * ctx.saved[0]).sum(axis=0))
+        return self.inner.backward(dy * self.scale.value, ctx[0])
+
+
+def test_what_holds_layers_and_has_weights_of_its_own_is_listed_too():
+    told = summary(Sequential(Scaled(Dense(4, 4, rng=RNG)), Tanh()), (4,))
+    assert [(row.name, row.parameters) for row in told.rows] == [
+        ("layers.0.inner", 20),
+        ("layers.0", 4),
+        ("layers.1", 0),
+    ]
 
 
 @pytest.mark.parametrize("network", SHAPES)

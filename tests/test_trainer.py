@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import tracemalloc
+from copy import deepcopy
 from itertools import islice
 
 import numpy as np
@@ -18,8 +19,11 @@ from core import (
     AdamW,
     BatchNorm,
     Conv2D,
+    ConvMaxPool1D,
     Dense,
     Dropout,
+    Embedding,
+    EmbeddingConvMaxPool1D,
     Epoch,
     Examples,
     Flatten,
@@ -32,6 +36,7 @@ from core import (
     NonFiniteLoss,
     Recipe,
     ReLU,
+    Sequences,
     Sequential,
     SoftmaxCrossEntropy,
     State,
@@ -504,6 +509,27 @@ def until_it_fails(model, data, optimizer, **others):
         except NonFiniteLoss as error:
             return error, last
         last = weights(model)
+
+
+def test_a_bad_weight_in_a_fused_layer_is_named_as_it_is_called():
+    rng = np.random.default_rng(0)
+    words = EmbeddingConvMaxPool1D(Embedding(9, 4, rng=rng), *(ConvMaxPool1D(4, 3, k, rng=rng) for k in (2, 3)))
+    words.filters[1].weight.value[0, 1, 2] = np.inf
+    data = Sequences(rng.integers(1, 9, (60, 5)), rng.integers(0, 2, 60))
+    error, _ = until_it_fails(Sequential(words, Dense(6, 2, rng=rng)), data, Adam(0.01))
+    assert error.where.startswith("the filters.1.weight of layers.0 (EmbeddingConvMaxPool1D(Embedding(9, 4), ConvMax")
+
+
+def test_facts_that_were_taken_stay_as_they_were():
+    state = State()
+    training = fit(made(), LOSS, Adam(0.01), separable(), Recipe(epochs=1, batch_size=30), state=state)
+    next(training)
+    facts = state.facts()
+    kept = deepcopy(facts)
+    again = State(facts=facts)
+    next(training)
+    again.advance(1.0, 1.0, {}, 1, 1.0)
+    assert facts == kept
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])

@@ -26,7 +26,8 @@ class Conv1D(Layer):
     A few sequences at a time, their windows are the rows of a matrix that stays in the cache, so that y = windows W,
     dW = windowsᵀ dy, and dx adds up the rows of dy Wᵀ where they came from.      (Waibel et al., 1989; Kim, 2014)
 
-    Raises ValueError where x has other than E features, or is shorter than a "valid" kernel.
+    Raises ValueError where x has other than E features, or is an array shorter than a "valid" kernel; a shorter
+    sequence in a `Padded` batch has no outputs.
     """
 
     takes_padded = True
@@ -53,7 +54,7 @@ class Conv1D(Layer):
     def forward(self, x: Any, ctx: Context) -> Any:
         v, lengths, counts = self._extent(x)
         outputs = self.weight.value.shape[2]
-        y = ctx.buffer("y", (len(v), v.shape[1] - self._less(), outputs))
+        y = ctx.buffer("y", (len(v), max(1, v.shape[1] - self._less()), outputs))
         for some, count in self.blocks(v.shape[1], counts):
             windows = self._windows(self._lines(v[some], lengths[some], count, ctx), count, ctx)
             made = np.dot(windows, self._matrix(), out=ctx.buffer("made", (len(windows), outputs)))
@@ -94,11 +95,11 @@ class Conv1D(Layer):
     def flops(self, x: Shape, y: Shape) -> int:
         return 2 * int(np.prod(y)) * self.weight.value[..., 0].size
 
-    def check_steps(self, shape: Shape) -> None:
-        """Refuse sequences (N, T, …) of which none has room for a window."""
-        if shape[1] <= self._less():
-            kernel = len(self.weight.value)
-            raise ValueError(f'{self!r} needs {kernel} steps where padding is "valid", but x has shape {shape}')
+    def check_steps(self, x: Any) -> None:
+        """Refuse an array (N, T, …) that has no room for a window; of sequences in a `Padded` batch, some have none."""
+        if not isinstance(x, Padded) and x.shape[1] <= self._less():
+            needed = self._less() + 1
+            raise ValueError(f'{self!r} needs {needed} steps, since padding is "{self.padding}", not {x.shape[1]}')
 
     def counts(self, lengths: Array) -> Array:
         """(N,) lengths in → lengths out"""
@@ -111,7 +112,7 @@ class Conv1D(Layer):
 
     def blocks(self, longest: int, counts: Array) -> Iterator[tuple[slice, int]]:
         """(which sequences, most outputs of any), a few short sequences at a time or a long one alone"""
-        height = max(1, _STEPS // longest)
+        height = max(1, _STEPS // max(1, longest))
         for start in range(0, len(counts), height):
             some = slice(start, start + height)
             count = int(counts[some].max())
@@ -126,7 +127,7 @@ class Conv1D(Layer):
             raise ValueError(
                 f"{self!r} takes {inputs} features of {self.weight.value.dtype} a step, but x is {v.dtype} {v.shape}"
             )
-        self.check_steps(v.shape)
+        self.check_steps(x)
         return v, lengths, self.counts(lengths)
 
     def _less(self) -> int:
