@@ -35,7 +35,19 @@ class Context:
     ctx[i]    the context of the i-th inner call; `inner(n)` gives the first n as a list
     """
 
-    __slots__ = ("_held", "_inner", "_stream", "crew", "dtype", "grads", "keeps", "needs_dx", "saved", "train")
+    __slots__ = (
+        "_held",
+        "_inner",
+        "_outermost",
+        "_stream",
+        "crew",
+        "dtype",
+        "grads",
+        "keeps",
+        "needs_dx",
+        "saved",
+        "train",
+    )
 
     def __init__(
         self,
@@ -55,6 +67,7 @@ class Context:
         self._stream = stream
         self._inner: list[Context] = []
         self._held: dict[Any, tuple[Any, Any, Array]] = {}  # name -> (view, what it was made for, flat memory)
+        self._outermost = self
 
     def __getitem__(self, i: int) -> Context:
         return self.inner(i + 1)[i]
@@ -63,7 +76,7 @@ class Context:
         """The contexts of the first `count` inner calls, at least."""
         while len(self._inner) < count:
             context = Context(self.train, self.grads, self._stream, self.dtype, self.keeps)
-            context.crew = self.crew
+            context.crew, context._outermost = self.crew, self._outermost
             self._inner.append(context)
         return self._inner
 
@@ -109,7 +122,7 @@ class Context:
         if self.grads is not None:
             self.grads.reports.append((statistic, value.copy(), weight))
 
-    def buffer(self, name: str, shape: Shape, dtype: npt.DTypeLike | None = None) -> Array:
+    def buffer(self, name: Any, shape: Shape, dtype: npt.DTypeLike | None = None) -> Array:
         """The same memory at every step, in C order and with what was last left in it (zeros at first).
 
         It grows to the largest shape seen and stays, so that a warm step allocates nothing. A name keeps the dtype of
@@ -120,6 +133,14 @@ class Context:
             view: Array = held[0]
             return view
         return self._hold(name, shape, shape, dtype)
+
+    def scratch(self, name: str, shape: Shape, dtype: npt.DTypeLike | None = None) -> Array:
+        """A buffer that all layers of a pass share: what it holds is lost when another one asks for the name.
+
+        For what nobody needs once the call has returned: a deep network holds it once, where each layer would hold its
+        own. Not for jobs that run side by side.
+        """
+        return self._outermost.buffer(("scratch", name), shape, dtype)
 
     def like(self, name: str, x: Array, dtype: npt.DTypeLike | None = None, shape: Shape | None = None) -> Array:
         """A buffer with the memory order of x, and its shape where no other is given."""

@@ -55,7 +55,8 @@ class BatchNorm(Layer):
         ctx.add_grad(self.shift, dshift.reshape(-1))
         if not ctx.needs_dx:
             return None
-        dx, scale = ctx.buffer("dx", d.shape), inverse * np.expand_dims(self.gain.value, axis)
+        ctx.saved = ()  # what was centred is spent, and its memory serves again
+        dx, scale = centred, inverse * np.expand_dims(self.gain.value, axis)
         if observing:
             m = d.shape[axis]
             np.multiply(centred, inverse * dgain / m, out=dx)

@@ -50,7 +50,9 @@ class Conv2D(Layer):
         v = padded(x, self.window.pads(h, w), ctx)
         y = ctx.buffer("y", (self._matrix().shape[1], p * q * n))
         if self._in_tiles(n, p, q):
-            np.copyto(_tiled(y, p, q, n), self._four(v, p // 2, q // 2, x.shape, ctx))
+            four = ctx.scratch("four", (2, 2, len(y), y.shape[1] // 4))
+            self._fill(four, v, p // 2, q // 2, x.shape, ctx)
+            np.copyto(_tiled(y, p, q, n), four.reshape(2, 2, -1, p // 2, q // 2, n))
         else:
             columns = self._columns(v, p, q, ctx)
             ctx.save(columns, x.shape)
@@ -65,7 +67,7 @@ class Conv2D(Layer):
         if self.bias is not None:
             ctx.add_grad(self.bias, np.add.reduce(d, axis=1, out=ctx.buffer("db", (o,))))
         if self._in_tiles(n, p, q):
-            dfour = ctx.buffer("dfour", (2, 2, o, d.shape[1] // 4))
+            dfour = ctx.scratch("dfour", (2, 2, o, d.shape[1] // 4))
             np.copyto(dfour.reshape(2, 2, o, p // 2, q // 2, n), _tiled(d, p, q, n))
             return self._four_back(dfour, p // 2, q // 2, ctx)
         columns, shape = ctx.saved
@@ -96,18 +98,18 @@ class Conv2D(Layer):
         plain = self.window.stride == self.window.dilation == (1, 1)
         return plain and winograd.pays(self.weight.value.shape, n, p, q)
 
-    def _four(self, v: Array, p: int, q: int, shape: Shape, ctx: Context) -> Array:
-        """(C, H, W, N) → outputs by their place in P × Q tiles, (2, 2, O, P, Q, N)"""
+    def _fill(self, four: Array, v: Array, p: int, q: int, shape: Shape, ctx: Context) -> None:
+        """v (C, H, W, N) → four (2, 2, O, P·Q·N), outputs by their place in P × Q tiles"""
         u, made = winograd.filters(self.weight.value, ctx), winograd.tiles(v, p, q, ctx)
         ctx.save(u, made, shape)
-        return winograd.outputs(u, made, ctx).reshape(2, 2, -1, p, q, v.shape[3])
+        winograd.outputs(u, made, four, ctx)
 
     def _four_back(self, dfour: Array, p: int, q: int, ctx: Context) -> Array | None:
         """(2, 2, O, P·Q·N) → dx (N, C, H, W)"""
         u, made, (n, c, h, w) = ctx.saved
         ctx.saved = ()  # the tiles are spent, and their memory serves again
         d = winograd.outputs_back(dfour, ctx)
-        du = np.matmul(made, d.transpose(0, 2, 1), out=ctx.buffer("du", u.shape))
+        du = np.matmul(made, d.transpose(0, 2, 1), out=ctx.scratch("du", u.shape))
         ctx.add_grad(self.weight, winograd.filters_back(du, ctx))
         if not ctx.needs_dx:
             return None
@@ -126,7 +128,7 @@ class Conv2D(Layer):
         # few rows, a long sum: BLAS does many short products two to four times as fast as one long one
         a = columns.reshape(rows, -1, block).transpose(1, 0, 2)
         b = d.reshape(len(d), -1, block).transpose(1, 2, 0)
-        parts = np.matmul(a, b, out=ctx.buffer("parts", (len(a), rows, len(d))))
+        parts = np.matmul(a, b, out=ctx.scratch("parts", (len(a), rows, len(d))))
         dw = np.add.reduce(parts, axis=0, out=ctx.buffer("dw", parts.shape[1:]))
         ctx.add_grad(self.weight, dw.reshape(self.weight.value.shape))
 

@@ -45,7 +45,8 @@ class ConvPool2D(Conv2D):
         v = padded(x, self.window.pads(h, w), ctx)
         o, m = self._matrix().shape[1], p * q * n
         if self._in_tiles(n, 2 * p, 2 * q):
-            four = self._four(v, p, q, x.shape, ctx).reshape(4, o, m)
+            four = ctx.buffer("four", (4, o, m))
+            self._fill(four.reshape(2, 2, o, m), v, p, q, x.shape, ctx)
         else:
             columns = self._phased_columns(v, p, q, ctx)
             ctx.save(columns, x.shape)
@@ -75,7 +76,7 @@ class ConvPool2D(Conv2D):
         if not ctx.needs_dx:
             return None
         # back from the order of pooling to the order of pixels: (O, 2, 2, P, Q, N) → (O, P, 2, Q, 2, N)
-        full = ctx.buffer("full", (o, p, 2, q, 2, n))
+        full = ctx.scratch("full", (o, p, 2, q, 2, n))
         np.copyto(full.transpose(0, 2, 4, 1, 3, 5), dfour.reshape(o, 2, 2, p, q, n))
         return self._scatter(full.reshape(o, -1), shape, 2 * p, 2 * q, columns, ctx)
 
@@ -94,8 +95,10 @@ class ConvPool2D(Conv2D):
 
     def _unpool(self, d: Array, four: Array, top: Array, low: Array, ctx: Context) -> Array:
         """d (O, M) → (4, O, M): all to the winner. A product and a difference per pair leave exactly one."""
-        dtop, dlow, won = ctx.buffer("dtop", d.shape), ctx.buffer("dlow", d.shape), ctx.buffer("won", d.shape, bool)
-        dfour = ctx.like("dfour", four)
+        dtop, dlow, won = ctx.scratch("dtop", d.shape), ctx.scratch("dlow", d.shape), ctx.scratch("won", d.shape, bool)
+        _, o, m = four.shape
+        in_tiles = four.flags.c_contiguous
+        dfour = ctx.scratch("dfour", (4, o, m)) if in_tiles else ctx.scratch("dfour", (o, 4, m)).swapaxes(0, 1)
         for whole, (a, b), (da, db) in (
             (d, (top, low), (dtop, dlow)),
             (dtop, four[:2], dfour[:2]),

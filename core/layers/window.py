@@ -93,12 +93,12 @@ def batch_last(x: Array, ctx: Context, name: str) -> Array:
 
 
 def padded(x: Array, pads: tuple[Pair, Pair], ctx: Context) -> Array:
-    """(N, C, H, W) → (C, top + H + bottom, left + W + right, N), zeros around, contiguous"""
+    """(N, C, H, W) → (C, top + H + bottom, left + W + right, N), zeros around, contiguous, in scratch memory"""
     (top, bottom), (left, right) = pads
     if not (top or bottom or left or right):
         return batch_last(x, ctx, "x")
     n, c, h, w = x.shape
-    v = ctx.buffer("x", (c, top + h + bottom, left + w + right, n))
+    v = ctx.scratch("x", (c, top + h + bottom, left + w + right, n))
     v[:, :top], v[:, top + h :], v[:, :, :left], v[:, :, left + w :] = 0, 0, 0, 0
     np.copyto(v[:, top : top + h, left : left + w], x.transpose(1, 2, 3, 0))
     return v

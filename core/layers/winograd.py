@@ -37,7 +37,7 @@ def pays(weight: Shape, n: int, p: int, q: int) -> bool:
 def filters(weight: Array, ctx: Context) -> Array:
     """(C, 3, 3, O) → (16, C, O)"""
     c, _, _, o = weight.shape
-    nine = ctx.buffer("nine", (9, c, o))
+    nine = ctx.scratch("nine", (9, c, o))
     np.copyto(nine.reshape(3, 3, c, o), weight.transpose(1, 2, 0, 3))
     u = ctx.buffer("filters", (16, c, o))
     np.dot(_FILTERS[weight.dtype], nine.reshape(9, -1), out=u.reshape(16, -1))
@@ -47,7 +47,7 @@ def filters(weight: Array, ctx: Context) -> Array:
 def filters_back(du: Array, ctx: Context) -> Array:
     """(16, C, O) → (C, 3, 3, O), a view"""
     _, c, o = du.shape
-    nine = ctx.buffer("dnine", (9, c, o))
+    nine = ctx.scratch("dnine", (9, c, o))
     np.dot(_FILTERS[du.dtype].T, du.reshape(16, -1), out=nine.reshape(9, -1))
     return nine.reshape(3, 3, c, o).transpose(2, 0, 1, 3)
 
@@ -55,7 +55,7 @@ def filters_back(du: Array, ctx: Context) -> Array:
 def tiles(v: Array, p: int, q: int, ctx: Context) -> Array:
     """(C, ≥ 2 P + 2, ≥ 2 Q + 2, N) → (16, C, M)"""
     c, n = len(v), v.shape[3]
-    pixels, row = ctx.buffer("pixels", (2, c, 2 * p + 2, q + 1, n)), ctx.buffer("row", (2, c, p, q + 1, n))
+    pixels, row = ctx.scratch("pixels", (2, c, 2 * p + 2, q + 1, n)), ctx.scratch("row", (2, c, p, q + 1, n))
     made = ctx.buffer("tiles", (4, 4, c, p, q, n))
     np.copyto(pixels, _columns_apart(v, p, q))
     d = [pixels[:, :, i : i + 2 * p - 1 : 2] for i in range(4)]  # the four rows of every tile
@@ -72,27 +72,28 @@ def tiles_back(dmade: Array, dv: Array, p: int, q: int, ctx: Context) -> None:
     c, h, w, n = dv.shape
     if h > 2 * p + 2 or w > 2 * q + 2:
         dv.fill(0)
-    pixels, rows = ctx.buffer("pixels", (2, c, 2 * p + 2, q + 1, n)), ctx.buffer("drows", (2, 4, c, p, q + 1, n))
+    pixels, rows = ctx.scratch("pixels", (2, c, 2 * p + 2, q + 1, n)), ctx.scratch("drows", (2, 4, c, p, q + 1, n))
     d = dmade.reshape(4, 4, c, p, q, n).swapaxes(0, 1)  # columns first
-    _spread_back(d, rows[0], rows[1], ctx.buffer("share", d.shape[1:]), 3)
-    _spread_back(rows.swapaxes(0, 1), pixels[:, :, 0::2], pixels[:, :, 1::2], ctx.buffer("row", (2, c, p, q + 1, n)), 2)
+    _spread_back(d, rows[0], rows[1], ctx.scratch("share", d.shape[1:]), 3)
+    _spread_back(
+        rows.swapaxes(0, 1), pixels[:, :, 0::2], pixels[:, :, 1::2], ctx.scratch("row", (2, c, p, q + 1, n)), 2
+    )
     np.copyto(_columns_apart(dv, p, q), pixels)
 
 
-def outputs(u: Array, v: Array, ctx: Context) -> Array:
+def outputs(u: Array, v: Array, four: Array, ctx: Context) -> None:
     """filters (16, C, O), tiles (16, C, M) → four (2, 2, O, M)"""
     o, m = u.shape[2], v.shape[2]
-    products = np.matmul(u.transpose(0, 2, 1), v, out=ctx.buffer("products", (16, o, m))).reshape(4, 4, o, m)
-    rows, four = ctx.buffer("sums", (2, 4, o, m)), ctx.buffer("four", (2, 2, o, m))
+    products = np.matmul(u.transpose(0, 2, 1), v, out=ctx.scratch("products", (16, o, m))).reshape(4, 4, o, m)
+    rows = ctx.scratch("sums", (2, 4, o, m))
     _gather(products, rows[0], rows[1])
     _gather(rows.swapaxes(0, 1), four[:, 0], four[:, 1])
-    return four
 
 
 def outputs_back(dfour: Array, ctx: Context) -> Array:
     """dfour (2, 2, O, M) → dproducts (16, O, M)"""
     o, m = dfour.shape[2:]
-    products, between = ctx.buffer("products", (4, 4, o, m)), ctx.buffer("sums", (2, 2, o, m))
+    products, between = ctx.scratch("products", (4, 4, o, m)), ctx.scratch("sums", (2, 2, o, m))
     np.add(dfour[0], dfour[1], out=between[0])
     np.subtract(dfour[0], dfour[1], out=between[1])
     for made, (left, right) in zip(products, (dfour[0], *between, dfour[1]), strict=True):
