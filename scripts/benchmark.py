@@ -247,7 +247,8 @@ def tables(rows: list[Row], about: Row) -> str:
     lines += [
         "",
         "What such a step of ours spends on one thread, what it allocates when warm, and the most memory that the",
-        "process holds above what it held with its imports and data (ours; the least of PyTorch's).",
+        "process holds above what it held with its imports and data (ours; the least of PyTorch's). The shares",
+        "are measured apart, and overlap.",
         "",
         "| workload | products | copies | calls and update | allocates | memory | PyTorch's |",
         "|---|---|---|---|---|---|---|",
