@@ -89,14 +89,15 @@ def summary(
 ) -> Summary:
     """Shapes, parameters, operations and memory of a model for inputs of a shape, (1, 28, 28) say, without N.
 
-    A few examples, of ones or of ids that differ, go forward and backward through scratch contexts, so it works for
-    layers it has never seen; the memory of a training step is extrapolated from two such passes to the micro-batch of
-    `recipe`. Nothing is changed. `dtype` is that of the inputs (default: the model's; give an integer type for ids).
+    A few examples of ones go forward and backward through scratch contexts, so it works for layers it has never
+    seen; the memory of a training step is extrapolated from two such passes to the micro-batch of `recipe`. What a
+    layer holds for each different id is not in it, since here all are alike. Nothing is changed. `dtype` is that of the
+    inputs (default: the model's; give an integer type for ids).
 
     Raises ValueError, from the layer, where the shape does not fit.
     """
     recipe = recipe or Recipe()
-    x = _examples(model, shape, dtype)
+    x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)  # ids of 0 would be padding
     rows: list[Row] = []
     seen: set[Parameter] = set()  # a layer used twice has its parameters once
 
@@ -134,15 +135,6 @@ def summary(
         slots=slots * learning + max([min(learning, CHUNK * size), *matrices]) + (1 + slots) * met(recipe.batch_size),
         activations=held * recipe.lanes,
     )
-
-
-def _examples(model: Layer, shape: Shape, dtype: npt.DTypeLike | None) -> Array:
-    """(8, *shape) of ones; or of ids that all differ, as far as there are rows, from 1 up: 0 would be padding"""
-    x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)
-    heights = [len(p.value) for p in model.parameters() if isinstance(p, Table)]
-    if x.dtype.kind in "iu" and heights:
-        x += (np.arange(x.size) % max(1, min(heights) - 1)).reshape(x.shape).astype(x.dtype)
-    return x
 
 
 def _extrapolate(model: Layer, x: Array, micro_batch: int) -> int:
