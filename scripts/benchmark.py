@@ -34,6 +34,7 @@ TUNED = {
 }
 RIVALS = ("torch", "compile", "jax", "onnxruntime", "one-thread")  # the last is ourselves, on one thread
 JOBS = [*WORKLOADS, *(f"{name}-forward{batch}" for batch in (1, 256) for name in FORWARD)]
+CHECK = "check"  # the child that leaves what the first step of all contenders must agree with
 TURN = 0.15  # seconds a round of predictions, about
 Row = dict[str, Any]
 
@@ -63,8 +64,8 @@ def contenders(job: str, against: list[str]) -> list[str]:
 def steps_of(contender: str, job: str, folder: Path) -> Iterator[Any]:
     """What it does each time it is asked."""
     work, batch = parts(job)
-    if contender == "ours":
-        first_step(work, folder)
+    if contender == "ours":  # the check is of a whole batch at once, which a training never holds
+        subprocess.run([sys.executable, __file__, job, "--child", CHECK, "--folder", str(folder)], check=True)
         return serving(work, batch) if batch else our_training(work)
     if contender == "one-thread":
         return our_training(work, threads=1)
@@ -83,6 +84,9 @@ def child(contender: str, job: str, folder: Path) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to standard error
     work, batch = parts(job)
+    if contender == CHECK:
+        first_step(work, folder)
+        return
     if contender not in ("ours", "one-thread"):
         import rivals
 
