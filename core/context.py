@@ -76,7 +76,9 @@ class Context:
         """The contexts of the first `count` inner calls, at least."""
         while len(self._inner) < count:
             context = Context(self.train, self.grads, self._stream, self.dtype, self.keeps)
-            context.crew, context._outermost = self.crew, self._outermost
+            context.crew = self.crew
+            if self.crew is None:  # else calls may run side by side
+                context._outermost = self._outermost
             self._inner.append(context)
         return self._inner
 
@@ -138,7 +140,7 @@ class Context:
         """A buffer that all layers of a pass share: what it holds is lost when another one asks for the name.
 
         For what nobody needs once the call has returned: a deep network holds it once, where each layer would hold its
-        own. Not for jobs that run side by side.
+        own. Where there is a crew, each call site does hold its own, since calls may run side by side.
         """
         return self._outermost.buffer(("scratch", name), shape, dtype)
 

@@ -22,7 +22,7 @@ class Observed(Layer):
 
     def __init__(self, layer: Layer, name: str, watcher: Watcher) -> None:
         self.layer, self.name, self.watcher = layer, name, watcher
-        self.per_step, self.takes_padded, self.fused = layer.per_step, layer.takes_padded, False  # type: ignore[misc]
+        self.per_step, self.takes_padded = layer.per_step, layer.takes_padded  # type: ignore[misc]
 
     def __getattr__(self, name: str) -> Any:  # a container may read what belongs to a layer in it
         if name == "layer":

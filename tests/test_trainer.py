@@ -18,6 +18,7 @@ from core import (
     Adam,
     AdamW,
     BatchNorm,
+    Context,
     Conv2D,
     ConvMaxPool1D,
     Dense,
@@ -47,6 +48,7 @@ from core import (
     load_arrays,
     save_arrays,
 )
+from core.parallel import Crew
 from core.schedules import Cosine
 
 LOSS = SoftmaxCrossEntropy()
@@ -494,6 +496,16 @@ def test_a_warm_step_allocates_next_to_nothing(network, settings, batch_size):
         tracemalloc.stop()
         training.close()
     assert max(peaks) < 256 * 1024, peaks
+
+
+def test_scratch_is_shared_by_the_layers_of_a_pass_but_not_where_calls_may_run_side_by_side():
+    for crew, shared in ((None, True), (Crew(1), False)):
+        ctx = Context()
+        ctx.crew = crew
+        mine, other, deeper = (each.scratch("sums", (3,)) for each in (ctx[0], ctx[1], ctx[0][2]))
+        assert np.shares_memory(mine, other) == np.shares_memory(mine, deeper) == shared
+        assert not np.shares_memory(mine, ctx[0].buffer("sums", (3,)))
+        assert ctx.nbytes == sum(each.nbytes for each in ((mine,) if shared else (mine, other, deeper))) + 12
 
 
 # --- numbers that are none ------------------------------------------------------------------------
