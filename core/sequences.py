@@ -46,7 +46,8 @@ class Ragged:
         parts = [np.asarray(sequence) for sequence in sequences]
         some = [part for part in parts if part.size]
         values = np.concatenate(some) if some else np.empty(0, dtype)
-        made = values.astype(dtype) if values.dtype.kind in "iuf" else None
+        with np.errstate(invalid="ignore"):  # of what is no number, or too large: told below
+            made = values.astype(dtype) if values.dtype.kind in "iuf" else None
         if made is None or (made.dtype.kind in "iu" and not (made == values).all()):
             kind = np.dtype(dtype)
             raise ValueError(f"the sequences hold numbers that are no {kind}: give their type, dtype=np.float32 say")

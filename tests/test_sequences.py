@@ -155,6 +155,7 @@ def test_weights_of_steps_go_with_them():
         (lambda: Ragged.of([[1, 2], [1.5]]), "no int32: give their type"),
         (lambda: Ragged.of([[1], [2**40]]), "no int32"),
         (lambda: Ragged.of([["a"]]), "no int32"),
+        (lambda: Ragged.of([[np.nan], [1e20]]), "no int32"),
         (lambda: Padded(np.zeros((2, 3)), np.array([1, 4])), "from 1 to 4, but there are 3 steps"),
         (lambda: Padded(np.zeros((2, 3)), np.array([1, -1])), "from -1 to 1"),
         (lambda: Padded(np.zeros((2, 3)), np.array([1.0, 2.0])), "whole lengths"),
