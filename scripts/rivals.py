@@ -82,6 +82,8 @@ class Twins:
             return [norm]
         if name == "EmbeddingConvMaxPool1D":
             return [self._of_text(layer.embedding, "Embedding"), self._filters(layer.filters)]
+        if name == "EmbeddingRecurrent":
+            return [*self.of(layer.embedding), *self.of(layer.reader)]
         return [self._of_text(layer, name)]
 
     def _of_text(self, layer: Any, name: str) -> Any:
@@ -338,6 +340,8 @@ def _jax_layer(layer: Any, x: Any, w: Callable[[Parameter], Any], key: Any) -> A
     if name == "EmbeddingConvMaxPool1D":
         vectors = _jax_layer(layer.embedding, x, w, key)
         return jnp.concatenate([_jax_layer(each, vectors, w, key) for each in layer.filters], 1)
+    if name == "EmbeddingRecurrent":
+        return _jax_layer(layer.reader, _jax_layer(layer.embedding, x, w, key), w, key)
     if name == "ConvMaxPool1D":
         y = jax.lax.conv_general_dilated(x, w(layer.weight), (1,), "VALID", dimension_numbers=("NWC", "WIO", "NWC"))
         return y.max(1) + w(layer.bias)

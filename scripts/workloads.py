@@ -28,6 +28,7 @@ from core import (
     Embedding,
     EmbeddingBag,
     EmbeddingConvMaxPool1D,
+    EmbeddingRecurrent,
     Examples,
     Flatten,
     Gradients,
@@ -107,7 +108,8 @@ def _recurrent(kind: type[LSTM | GRU], units: int, both: bool = False) -> Networ
     def build(rng: np.random.Generator, dropout: float) -> Sequential:
         cells = [kind(FEATURES, units, output="last", rng=rng) for _ in range(1 + both)]
         reader = Bidirectional(*cells) if both else cells[0]
-        return Sequential(Embedding(WORDS, FEATURES, rng=rng), reader, Dense(units * len(cells), 2, rng=rng))
+        words = EmbeddingRecurrent(Embedding(WORDS, FEATURES, rng=rng), reader)
+        return Sequential(words, Dense(units * len(cells), 2, rng=rng))
 
     return build
 

@@ -26,6 +26,7 @@ from core import (
     Embedding,
     EmbeddingBag,
     EmbeddingConvMaxPool1D,
+    EmbeddingRecurrent,
     Ensemble,
     EnsembleDense,
     Flatten,
@@ -90,6 +91,13 @@ def categories(r: np.random.Generator) -> np.ndarray:
 def _word_filters(r: np.random.Generator, *kernels: int, height: int = 6, **options: object) -> EmbeddingConvMaxPool1D:
     filters = [_with_biases(ConvMaxPool1D(3, 2 + kernel, kernel, rng=r, **options), r) for kernel in kernels]
     return EmbeddingConvMaxPool1D(Embedding(height, 3, rng=r), *filters)
+
+
+def _words_read(
+    r: np.random.Generator, kind: type[RNN | LSTM | GRU], *, both: bool = False, output: str = "sequence"
+) -> EmbeddingRecurrent:
+    cells = [_with_biases(kind(3, 2 + i, rng=r, output=output), r) for i in range(1 + both)]
+    return EmbeddingRecurrent(Embedding(6, 3, rng=r), Bidirectional(*cells) if both else cells[0])
 
 
 CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
@@ -189,6 +197,13 @@ CASES: dict[type[Layer], list[Callable[[np.random.Generator], Case]]] = {
         lambda r: (Bidirectional(LSTM(4, 3, rng=r), GRU(4, 2, rng=r)), sequences(r)),
         lambda r: (Bidirectional(RNN(4, 3, rng=r, output="last"), GRU(4, 2, rng=r, output="last")), sequences(r)),
         lambda r: (Bidirectional(GRU(4, 3, rng=r), GRU(4, 3, rng=r)), r.standard_normal((3, 30, 4))),
+    ],
+    EmbeddingRecurrent: [
+        lambda r: (_words_read(r, RNN), ids(r)),
+        lambda r: (_words_read(r, LSTM, output="last"), ids(r)),
+        lambda r: (_words_read(r, GRU, both=True), ids(r)),
+        lambda r: (_words_read(r, LSTM, both=True, output="last"), r.integers(1, 6, (3, 30))),
+        lambda r: (_words_read(r, GRU), r.integers(1, 6, (1, 7))),
     ],
     AttentionPooling: [
         lambda r: (AttentionPooling(4, 3, rng=r), sequences(r)),

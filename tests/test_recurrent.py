@@ -22,6 +22,7 @@ from core import (
     Embedding,
     EmbeddingBag,
     EmbeddingConvMaxPool1D,
+    EmbeddingRecurrent,
     GlobalMaxPool1D,
     GradientError,
     Gradients,
@@ -41,6 +42,7 @@ from core import (
     predict,
 )
 from core.layers import recurrent
+from core.parallel import Crew
 
 KINDS = RNN, LSTM, GRU
 
@@ -290,6 +292,53 @@ def test_filters_of_words_equal_the_layers_one_by_one(padding, kernels, seed):
     np.testing.assert_allclose(serve(fused, x), made[0][0], rtol=1e-12)
 
 
+def passed(layer, x, crew=None):
+    """What counts of y in float64, and the gradients from cos(y), perhaps shared by a crew"""
+    grads = Gradients(layer.parameters())
+    ctx = Context(True, grads, dtype=np.float64)
+    ctx.needs_dx, ctx.crew = False, crew
+    grads.start()
+    y = layer.forward(x, ctx)
+    dy = np.cos(y.values if isinstance(y, Padded) else y)
+    if isinstance(y, Padded):
+        dy[np.arange(dy.shape[1]) >= y.lengths[:, None]] = 0
+    told = (counted(y) if isinstance(y, Padded) else y).copy()
+    layer.backward(dy, ctx)
+    grads.finish()
+    return [told, *(np.array(grads[each]) for each in layer.parameters())]
+
+
+@pytest.mark.parametrize("output", ["sequence", "last"])
+@pytest.mark.parametrize("both", [False, True])
+@pytest.mark.parametrize("kind", KINDS)
+@given(padded=st.booleans(), chunk=st.sampled_from([1, 60, 1 << 17]), seed=st.integers(0, 999))
+def test_words_read_equal_the_layers_one_by_one(kind, both, output, padded, chunk, seed):
+    rng = np.random.default_rng(seed)
+    cells = [random(kind(4, 3, rng=rng, output=output), seed) for _ in range(1 + both)]
+    fused = EmbeddingRecurrent(random(Embedding(8, 4, rng=rng)), Bidirectional(*cells) if both else cells[0])
+    fused.embedding.weight.value[0] = 0
+    x = ids(rng, n=int(rng.integers(1, 7)), t=int(rng.integers(1, 12)), height=8)
+    x = x if padded else rng.integers(0, 8, x.shape)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recurrent, "_CHUNK", chunk)
+        made = [passed(layer, x) for layer in (fused, Sequential(fused.embedding, fused.reader))]
+        with Crew(2) as crew:
+            shared = passed(fused, x, crew)
+    for ours, expected, other in zip(*made, shared, strict=True):
+        np.testing.assert_allclose(ours, expected, rtol=1e-10, atol=1e-11)
+        np.testing.assert_array_equal(ours, other)
+
+
+def test_a_frozen_table_is_left_alone_by_what_reads_its_words():
+    rng = np.random.default_rng(0)
+    layer = random(EmbeddingRecurrent(Embedding(8, 4, rng=rng), GRU(4, 3, rng=rng)))
+    free = passed(layer, ids(rng, height=8))
+    layer.embedding.weight.frozen = True
+    frozen = passed(layer, ids(np.random.default_rng(0), height=8))
+    assert np.abs(free[1]).sum() > 0
+    assert not frozen[1].any()
+
+
 @pytest.mark.parametrize(("size", "stride"), [(2, 2), (3, 2), (2, 3), (1, 1), (9, 1)])
 def test_windows_over_time_lose_no_step_and_go_no_further_than_the_end(size, stride):
     x = sequences(np.random.default_rng(0), n=9, t=8)
@@ -320,6 +369,18 @@ def test_windows_over_time_lose_no_step_and_go_no_further_than_the_end(size, str
         (lambda r: EmbeddingConvMaxPool1D(Embedding(9, 4, rng=r)), (), "needs filters"),
         (lambda r: EmbeddingConvMaxPool1D(Embedding(9, 4, rng=r), Conv1D(4, 2, 2, rng=r)), (), "and ConvMaxPool1Ds"),
         (lambda r: EmbeddingConvMaxPool1D(Dense(9, 4, rng=r), ConvMaxPool1D(4, 2, 2, rng=r)), (), "of an Embedding"),
+        (
+            lambda r: EmbeddingRecurrent(Embedding(9, 4, rng=r), GRU(3, 2, rng=r)),
+            (),
+            r"Embedding\(9, 4\) needs a reader that takes 4 features, not GRU\(3, 2\)",
+        ),
+        (lambda r: EmbeddingRecurrent(Embedding(9, 4, rng=r), Dense(4, 2, rng=r)), (), "and recurrent layers"),
+        (lambda r: EmbeddingRecurrent(Dense(9, 4, rng=r), GRU(4, 2, rng=r)), (), "made of an Embedding"),
+        (
+            lambda r: EmbeddingRecurrent(Embedding(9, 4, rng=r), Bidirectional(GRU(4, 2, rng=r), Dense(4, 2, rng=r))),
+            (),
+            "and recurrent layers",
+        ),
         (lambda r: MaxPool1D(0), (), "size and stride are whole numbers"),
         (lambda r: MultiHeadSelfAttention(4, 3, rng=r), (), "evenly among the heads, not among 3"),
         (lambda r: MultiHeadSelfAttention(4, 2, rng=r), (2, 5, 3), "takes 4 features"),
@@ -375,6 +436,10 @@ MUTANTS = [
         lambda r: EmbeddingConvMaxPool1D(Embedding(6, 4, rng=r), ConvMaxPool1D(4, 3, 2, rng=r)),
         ("embedding.weight", "filters.0.weight", "filters.0.bias"),
     ),
+    (
+        lambda r: EmbeddingRecurrent(Embedding(6, 4, rng=r), Bidirectional(GRU(4, 3, rng=r), LSTM(4, 3, rng=r))),
+        ("embedding.weight", "reader.forwards.weight", "reader.backwards.weight", "reader.backwards.bias"),
+    ),
     (lambda r: AttentionPooling(4, 3, rng=r), ("weight", "bias", "query")),
     (lambda r: MultiHeadSelfAttention(4, 2, rng=r), ("weight", "bias", "out_weight", "out_bias")),
 ]
@@ -383,7 +448,7 @@ MUTANTS = [
 @pytest.mark.parametrize(("make", "name"), [(make, name) for make, names in MUTANTS for name in names])
 def test_a_planted_wrong_sign_is_caught(make, name):
     layer = random(make(np.random.default_rng(1)))
-    reads_ids = isinstance(layer, Embedding | EmbeddingBag | EmbeddingConvMaxPool1D)
+    reads_ids = isinstance(layer, Embedding | EmbeddingBag | EmbeddingConvMaxPool1D | EmbeddingRecurrent)
     x = (ids if reads_ids else sequences)(np.random.default_rng(0))
     gradient_check(Flipped(layer, "none"), x)
     with pytest.raises(GradientError, match="difference quotient"):

@@ -20,6 +20,7 @@ from core import (
     Embedding,
     EmbeddingBag,
     EmbeddingConvMaxPool1D,
+    EmbeddingRecurrent,
     Ensemble,
     GlobalAveragePool1D,
     GlobalMaxPool1D,
@@ -165,7 +166,7 @@ TWINS = {  # what is compared -> (ours from a generator, torch's)
 
 def test_every_layer_of_sequences_has_a_twin():
     made = {type(make(np.random.default_rng(0))) for make, _ in TWINS.values()} | {Embedding, EmbeddingBag}
-    composed = {Sequential, Residual, Concat, Ensemble, EmbeddingConvMaxPool1D}
+    composed = {Sequential, Residual, Concat, Ensemble, EmbeddingConvMaxPool1D, EmbeddingRecurrent}
     assert made == {layer for layer in LAYERS if layer.takes_padded} - composed
 
 

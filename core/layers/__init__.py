@@ -18,6 +18,7 @@ from core.layers.dropout import Dropout
 from core.layers.embedding import Embedding
 from core.layers.embedding_bag import EmbeddingBag
 from core.layers.embedding_conv_max_pool1d import EmbeddingConvMaxPool1D
+from core.layers.embedding_recurrent import EmbeddingRecurrent
 from core.layers.ensemble import Ensemble
 from core.layers.ensemble_dense import EnsembleDense
 from core.layers.global_pool1d import GlobalAveragePool1D, GlobalMaxPool1D
@@ -51,6 +52,7 @@ LAYERS: tuple[type[Layer], ...] = (
     LSTM,
     GRU,
     Bidirectional,
+    EmbeddingRecurrent,
     AttentionPooling,
     MultiHeadSelfAttention,
     GlobalMaxPool1D,
@@ -103,6 +105,7 @@ __all__ = [
     "Embedding",
     "EmbeddingBag",
     "EmbeddingConvMaxPool1D",
+    "EmbeddingRecurrent",
     "Ensemble",
     "EnsembleDense",
     "Flatten",

@@ -9,6 +9,7 @@ import numpy as np
 from core.context import Array, Context
 from core.layer import Layer
 from core.layers.global_pool1d import steps_of
+from core.layers.recurrent_input import Words
 from core.padded import Padded, call, values_of
 
 
@@ -29,8 +30,9 @@ class Bidirectional(Layer):
         self.forwards, self.backwards = forwards, backwards
 
     def forward(self, x: Any, ctx: Context) -> Any:
-        v, lengths = steps_of(self, x)
-        turned = _turned(v, lengths, ctx.like("turned x", v))
+        words = isinstance(x, Words)
+        v, lengths = (x.values, x.lengths) if words else steps_of(self, x)
+        turned = _turned(v, lengths, ctx.like("turned x", v, v.dtype))
         a = call(self.forwards, x, ctx[0])
         b = call(self.backwards, x.like(turned) if isinstance(x, Padded) else turned, ctx[1])
         ahead, behind = values_of(a), values_of(b)
@@ -41,13 +43,13 @@ class Bidirectional(Layer):
         every_step = behind.ndim == 3
         if every_step:
             behind = _turned(behind, lengths, ctx.like("turned y", behind))
-        ctx.save(lengths, ahead.shape[-1], every_step)
+        ctx.save(lengths, ahead.shape[-1], every_step, words)
         shape = (*ahead.shape[:-1], ahead.shape[-1] + behind.shape[-1])
         y = np.concatenate((ahead, behind), axis=-1, out=ctx.like("y", ahead, shape=shape))
         return a.like(y) if isinstance(a, Padded) else y
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
-        lengths, features, every_step = ctx.saved
+        lengths, features, every_step, words = ctx.saved
         ahead, behind = dy[..., :features], dy[..., features:]
         if every_step:
             behind = _turned(behind, lengths, ctx.like("turned dy", behind))
@@ -56,7 +58,8 @@ class Bidirectional(Layer):
         b = self.backwards.backward(ctx.packed("behind", behind), ctx[1])
         if a is None or b is None:
             return None
-        dx = _turned(b, lengths, ctx.like("dx", b))
+        dx = ctx.like("dx", b)
+        np.copyto(dx, b) if words else _turned(b, lengths, dx)  # words have no order
         dx += a
         return dx
 

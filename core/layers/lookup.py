@@ -57,7 +57,7 @@ def sum_by_row(rows: Array, places: Array, d: Array, ctx: Context) -> tuple[Arra
     order, counts, often_first = _sorted(places.reshape(-1), len(rows), ctx)
     starts = np.cumsum(counts, out=ctx.buffer("ends", counts.shape, np.int64))
     starts -= counts
-    if rows[0] == 0:  # padding
+    if len(rows) and rows[0] == 0:  # padding
         often_first = often_first[often_first != 0]
     rows, counts, starts = (
         np.take(each, often_first, 0, out=ctx.buffer(name, often_first.shape, np.int64), mode="clip")

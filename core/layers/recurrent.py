@@ -21,6 +21,7 @@ from core.context import Array, Context, Shape
 from core.initializers import glorot_uniform, orthogonal, zeros
 from core.layer import Layer, Parameter
 from core.layers.global_pool1d import steps_of
+from core.layers.recurrent_input import Words, input_of
 from core.padded import Padded
 from core.parallel import even_cuts
 
@@ -76,38 +77,29 @@ class Recurrent(Layer):
 
         A state is a tuple of `states` arrays (N, H). The final one is that at each sequence's end.
         """
-        v, lengths = steps_of(self, x)
-        n, t, inputs = v.shape
-        if inputs != len(self.weight.value) or v.dtype != self.weight.value.dtype:
-            raise ValueError(
-                f"{self!r} takes {len(self.weight.value)} features of {self.weight.value.dtype} a step, "
-                f"but x is {v.dtype} {v.shape}"
-            )
+        v, lengths = (x.values, x.lengths) if isinstance(x, Words) else steps_of(self, x)
+        self._check(x.vectors if isinstance(x, Words) else v)
+        n, t, *_ = v.shape
         steps = int(lengths.max(initial=0))
         w, u = self._matrices(ctx)
-        bias = self._bias(ctx)
+        given = input_of(x, v, w, self._bias(ctx), ctx)
         states = [ctx.buffer(f"state {i}", (t + 1, self.units, n)) for i in range(self.states)]
         for i, state in enumerate(states):
             state[0] = 0 if initial is None else self._checked(initial[i], n).T
         z = ctx.buffer("z", (steps, len(w), n))
-        across = v.transpose(1, 2, 0)  # (T, E, N)
-
-        def read(first: int, last: int) -> None:
-            part = z[first:last]
-            if n == 1:  # one product of matrices, not one with a vector for every step
-                np.dot(v[0, first:last], w.T, out=part[:, :, 0])
-            else:
-                np.matmul(w, across[first:last], out=part)
-            part += bias
-
         chunks = self._chunks(steps, n)
+
+        def read_all(hand: int) -> None:
+            for first, last in chunks[hand::_HANDS]:
+                given.read(first, last, z[first:last], ctx[hand])
+
         if shared := _shared(ctx):
-            ctx.side_by_side([partial(read, *chunk) for chunk in chunks])
+            ctx.side_by_side([partial(read_all, hand) for hand in range(_HANDS)])
         for first, last in chunks:
             if not shared:
-                read(first, last)
+                given.read(first, last, z[first:last], ctx[0])
             self._scan(first, last, z, u, states, ctx)
-        ctx.save(v, lengths, states, z, w, u)
+        ctx.save(given, lengths, states, z, u)
         y = states[0][1:].transpose(2, 0, 1)
         at = np.arange(n)
         return Padded(y, lengths) if isinstance(x, Padded) else y, tuple(s[lengths, :, at] for s in states)
@@ -119,14 +111,14 @@ class Recurrent(Layer):
 
         Of the final state, the gradients of its last arrays may be left out.
         """
-        v, lengths, states, z, w, u = ctx.saved
-        steps, _, n = z.shape
+        given, lengths, states, z, u = ctx.saved
+        steps, width, n = z.shape
         carried = [ctx.buffer(f"d state {i}", (self.units, n)) for i in range(self.states)]
         for carry in carried:
             carry.fill(0)
         arrive = self._arrivals(dy, dfinal, lengths, carried, ctx)
-        dx = ctx.like("dx", v) if ctx.needs_dx else None
-        sums = [_Sums(self, w, u, ctx[hand]) for hand in range(_HANDS)]
+        given.start_back(steps, ctx)
+        sums = [_Sums(self, u, ctx[hand]) for hand in range(_HANDS)]
         chunks, shared = self._chunks(steps, n), _shared(ctx)
         height = steps if shared else max((last - first for first, last in chunks), default=0)
         held = ctx.buffer("d", (height, self.blocks, self.units, n))
@@ -136,9 +128,8 @@ class Recurrent(Layer):
 
         def learn(hand: int, first: int, last: int) -> None:
             d = part(first, last).reshape(last - first, -1, n)
-            sums[hand].add(d, v[:, first:last], states[0][first:last])
-            if dx is not None:
-                np.matmul(d[:, : len(w)].transpose(0, 2, 1), w, out=dx.transpose(1, 0, 2)[first:last])
+            flat = sums[hand].add(d, states[0][first:last])
+            given.learn(first, last, d[:, :width], flat[:width], sums[hand].dw, ctx[hand])
 
         def learn_all(hand: int) -> None:
             for first, last in chunks[::-1][hand::_HANDS]:
@@ -150,8 +141,7 @@ class Recurrent(Layer):
                 learn(i % _HANDS, first, last)
         if shared:
             ctx.side_by_side([partial(learn_all, hand) for hand in range(_HANDS)])
-        if dx is not None:
-            dx[:, steps:] = 0
+        dx = given.finish_back(sums[0].dw, ctx)
         arrive(-1)
         sums[0].hand_over(sums[1:], ctx)
         return dx, tuple(carry.T for carry in carried)
@@ -191,6 +181,11 @@ class Recurrent(Layer):
         return None
 
     # --- what they share ------------------------------------------------------------------------------
+
+    def _check(self, v: Array) -> None:
+        inputs, dtype = len(self.weight.value), self.weight.value.dtype
+        if v.shape[-1] != inputs or v.dtype != dtype:
+            raise ValueError(f"{self!r} takes {inputs} features of {dtype} a step, but x is {v.dtype} {v.shape}")
 
     def _matrices(self, ctx: Context) -> tuple[Array, Array]:
         """(W (G, E), U (G', H)), transposed, in the order of memory, and halved where σ follows"""
@@ -252,25 +247,24 @@ def _shared(ctx: Context) -> bool:
 class _Sums:
     """The gradients of a recurrent layer's weights, added up over chunks of steps."""
 
-    def __init__(self, layer: Recurrent, w: Array, u: Array, ctx: Context) -> None:
+    def __init__(self, layer: Recurrent, u: Array, ctx: Context) -> None:
         self.layer, self.ctx = layer, ctx
-        self.dw, self.du = ctx.buffer("dw", w.shape), ctx.buffer("du", u.shape)
+        self.dw = ctx.buffer("dw", (len(layer.gates) * layer.units, len(layer.weight.value)))
+        self.du = ctx.buffer("du", u.shape)
         self.db = ctx.buffer("db", (layer.blocks * layer.units,))
         for total in (self.dw, self.du, self.db):
             total.fill(0)
 
-    def add(self, d: Array, x: Array, h: Array) -> None:
-        """d (C, rows, N)   x (N, C, E)   h (C, H, N), each before its step"""
+    def add(self, d: Array, h: Array) -> Array:
+        """d (C, rows, N)   h (C, H, N), each before its step   → d as (rows, C·N); adds to du and db"""
         ctx, (c, g, n) = self.ctx, d.shape
-        rows = ctx.buffer("rows", (c, n, x.shape[2]))
-        np.copyto(rows, x.transpose(1, 0, 2))
         flat, before = ctx.buffer("flat d", (g, c, n)), ctx.buffer("flat h", (h.shape[1], c, n))
         np.copyto(flat, d.transpose(1, 0, 2))
         np.copyto(before, h.transpose(1, 0, 2))
         flat, before = flat.reshape(g, c * n), before.reshape(-1, c * n)
-        self.dw += np.dot(flat[: len(self.dw)], rows.reshape(c * n, -1), out=ctx.buffer("dw part", self.dw.shape))
         self.du += np.dot(flat[g - len(self.du) :], before.T, out=ctx.buffer("du part", self.du.shape))
         self.db += np.dot(flat, ctx.ones(c * n), out=ctx.buffer("db part", self.db.shape))
+        return flat
 
     def hand_over(self, others: Sequence[_Sums], ctx: Context) -> None:
         """Give the sums, and those of others, to a context, with the gates in the order of the parameters."""

@@ -1,0 +1,107 @@
+"""What recurrent layers read: a vector at every step, or words of which many occur more than once.
+
+Legend: N sequences, T steps, E features, G rows of all gates, C steps of a chunk, U different words.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from core.context import Array, Context
+from core.layers.lookup import sum_by_row
+from core.padded import Padded
+
+
+class Words(Padded):
+    """A padded batch whose steps are rows of `vectors`: values (N, T), which row each step is.
+
+    vectors  (U, E)   A layer that reads it returns the gradient of these, (U, E).
+    """
+
+    __slots__ = ("vectors",)
+
+    def __init__(self, vectors: Array, places: Array, lengths: Array) -> None:
+        super().__init__(places, lengths)
+        self.vectors = vectors
+
+    def like(self, values: Array) -> Words:
+        """The same vectors in another order."""
+        return Words(self.vectors, values, self.lengths)
+
+
+class VectorInput:
+    """W x + b of x (N, T, E), W (G, E), b (G, 1), and the way back, a chunk of steps at a time"""
+
+    def __init__(self, x: Array, w: Array, bias: Array, ctx: Context) -> None:
+        self.x, self.w, self.bias = x, w, bias
+
+    def read(self, first: int, last: int, z: Array, ctx: Context) -> None:
+        """Some steps → z (C, G, N)"""
+        if z.shape[2] == 1:  # one product of matrices, not one with a vector for every step
+            np.dot(self.x[0, first:last], self.w.T, out=z[:, :, 0])
+        else:
+            np.matmul(self.w, self.x[:, first:last].transpose(1, 2, 0), out=z)
+        z += self.bias
+
+    def start_back(self, steps: int, ctx: Context) -> None:
+        """Before `learn`, of `steps` steps in all."""
+        self.dx = ctx.like("dx", self.x) if ctx.needs_dx else None
+        if self.dx is not None:
+            self.dx[:, steps:] = 0
+
+    def learn(self, first: int, last: int, d: Array, flat: Array, dw: Array, ctx: Context) -> None:
+        """d (C, G, N), also as flat (G, C·N) → dw (G, E) grows"""
+        c, _, n = d.shape
+        rows = ctx.buffer("rows", (c, n, self.x.shape[2]))
+        np.copyto(rows, self.x[:, first:last].transpose(1, 0, 2))
+        dw += np.dot(flat, rows.reshape(c * n, -1), out=ctx.buffer("dw part", dw.shape))
+        if self.dx is not None:
+            np.matmul(d.transpose(0, 2, 1), self.w, out=self.dx.transpose(1, 0, 2)[first:last])
+
+    def finish_back(self, dw: Array, ctx: Context) -> Array | None:
+        """dx (N, T, E), after all steps"""
+        return self.dx
+
+
+class WordInput:
+    """The same of `Words`, with products once for each word, those of the way back from the sum over its places"""
+
+    def __init__(self, x: Words, w: Array, bias: Array, ctx: Context) -> None:
+        self.vectors, self.w = x.vectors, w
+        self.answers = np.dot(self.vectors, w.T, out=ctx.buffer("answers", (len(self.vectors), len(w))))
+        self.answers += bias[:, 0]
+        self.places = ctx.buffer("places in time", x.values.T.shape, np.int64)
+        np.copyto(self.places, x.values.T)
+
+    def read(self, first: int, last: int, z: Array, ctx: Context) -> None:
+        c, g, n = z.shape
+        some = ctx.buffer("some", (c, n, g))
+        np.take(self.answers, self.places[first:last], 0, out=some, mode="clip")
+        np.copyto(z, some.transpose(0, 2, 1))
+
+    def start_back(self, steps: int, ctx: Context) -> None:
+        self.d = ctx.buffer("d of words", (steps, self.places.shape[1], len(self.w)))
+
+    def learn(self, first: int, last: int, d: Array, flat: Array, dw: Array, ctx: Context) -> None:
+        np.copyto(self.d[first:last], d.transpose(0, 2, 1))
+
+    def finish_back(self, dw: Array, ctx: Context) -> Array | None:
+        counted = ctx.multiples(len(self.vectors), 1) + 1  # from 1, since `sum_by_row` leaves out a row 0
+        words, sums = sum_by_row(counted, self.places[: len(self.d)], self.d, ctx)
+        words -= 1
+        some = ctx.buffer("some vectors", (len(words), self.vectors.shape[1]))
+        np.take(self.vectors, words, 0, out=some, mode="clip")
+        dw += np.dot(sums.T, some, out=ctx.buffer("dw part", dw.shape))
+        if not ctx.needs_dx:
+            return None
+        dvectors = ctx.buffer("dvectors", self.vectors.shape)
+        dvectors.fill(0)
+        dvectors[words] = np.dot(sums, self.w, out=some)
+        return dvectors
+
+
+def input_of(x: Any, v: Array, w: Array, bias: Array, ctx: Context) -> VectorInput | WordInput:
+    """Of x, whose values are v."""
+    return WordInput(x, w, bias, ctx) if isinstance(x, Words) else VectorInput(v, w, bias, ctx)
