@@ -141,7 +141,7 @@ WORKLOADS = {
     "cnn-b64": _image(CNN, _cnn, _recipe(64, 2, 32), 20),
     "cnn-b128": _image(CNN, _cnn, _recipe(128, 2, 32), 10),
     "cnn-b256": _image(CNN, _cnn, _recipe(256, 2, 32), 6),
-    "cnnbn-b128": _image(f"{CNNBN} over 64 images", _cnnbn, _recipe(128, 2, 64), 3),
+    "cnnbn-b128": _image(f"{CNNBN} over 32 images", _cnnbn, _recipe(128, 2, 32), 3),
     "cnnbn-whole-b128": _image(f"{CNNBN} over all 128 images", _cnnbn, _recipe(128, 1, 128, 2), 3),
     "textcnn-b64": _text("128, 100 maps each of widths 3, 4, 5, maximum, dropout, 2", _textcnn, _recipe(64, 2, 32), 5),
     "lstm64-b32": _text("128, LSTM 64, 2", _recurrent(LSTM, 64), _recipe(32, 1, 32), 8),
