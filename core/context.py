@@ -36,6 +36,7 @@ class Context:
     """
 
     __slots__ = (
+        "_apart",
         "_held",
         "_inner",
         "_outermost",
@@ -67,7 +68,8 @@ class Context:
         self._stream = stream
         self._inner: list[Context] = []
         self._held: dict[Any, tuple[Any, Any, Array]] = {}  # name -> (view, what it was made for, flat memory)
-        self._outermost = self
+        self._outermost = self  # who holds the scratch memory
+        self._apart = False  # whether inner calls may run side by side, so that each needs its own
 
     def __getitem__(self, i: int) -> Context:
         return self.inner(i + 1)[i]
@@ -77,7 +79,7 @@ class Context:
         while len(self._inner) < count:
             context = Context(self.train, self.grads, self._stream, self.dtype, self.keeps)
             context.crew = self.crew
-            if self.crew is None:  # else calls may run side by side
+            if not self._apart:
                 context._outermost = self._outermost
             self._inner.append(context)
         return self._inner
@@ -91,6 +93,10 @@ class Context:
     def side_by_side(self, jobs: Sequence[Callable[[], object]]) -> None:
         """Run jobs of which none reads or writes what another one writes, buffers included: give each its ctx[i]."""
         if self.crew is not None:
+            if not self._apart:
+                self._apart = True
+                for inner in self._inner:
+                    inner._hold_scratch(inner)
             self.crew.run(jobs)
             return
         for job in jobs:
@@ -140,7 +146,7 @@ class Context:
         """A buffer that all layers of a pass share: what it holds is lost when another one asks for the name.
 
         For what nobody needs once the call has returned: a deep network holds it once, where each layer would hold its
-        own. Where there is a crew, each call site does hold its own, since calls may run side by side.
+        own. Calls that run side by side share none: each ctx[i] of `side_by_side` holds its own.
         """
         return self._outermost.buffer(("scratch", name), shape, dtype)
 
@@ -196,6 +202,11 @@ class Context:
         if held is None:
             held = self._held[name] = make(), None, _NOTHING
         return held[0]
+
+    def _hold_scratch(self, outermost: Context) -> None:
+        self._outermost = outermost
+        for inner in self._inner:
+            inner._hold_scratch(inner if self._apart else outermost)
 
     def _hold(self, name: Any, shape: Shape, key: Any, dtype: npt.DTypeLike | None) -> Array:
         size, held = prod(shape), self._held.get(name)

@@ -498,14 +498,22 @@ def test_a_warm_step_allocates_next_to_nothing(network, settings, batch_size):
     assert max(peaks) < 256 * 1024, peaks
 
 
-def test_scratch_is_shared_by_the_layers_of_a_pass_but_not_where_calls_may_run_side_by_side():
-    for crew, shared in ((None, True), (Crew(1), False)):
+def test_scratch_is_shared_by_the_layers_of_a_pass_but_not_by_calls_that_run_side_by_side():
+    def scratch(*contexts):
+        return [each.scratch("sums", (3,)) for each in contexts]
+
+    for crew in (None, Crew(1)):
         ctx = Context()
         ctx.crew = crew
-        mine, other, deeper = (each.scratch("sums", (3,)) for each in (ctx[0], ctx[1], ctx[0][2]))
-        assert np.shares_memory(mine, other) == np.shares_memory(mine, deeper) == shared
+        mine, other, deeper = scratch(ctx[0], ctx[1], ctx[0][2])
+        assert np.shares_memory(mine, other)
+        assert np.shares_memory(mine, deeper)
         assert not np.shares_memory(mine, ctx[0].buffer("sums", (3,)))
-        assert ctx.nbytes == sum(each.nbytes for each in ((mine,) if shared else (mine, other, deeper))) + 12
+        assert ctx.nbytes == mine.nbytes + 12
+        ctx.side_by_side([])
+        mine, other, deeper, late = scratch(ctx[0], ctx[1], ctx[0][2], ctx[7][0])
+        assert np.shares_memory(mine, other) == np.shares_memory(mine, late) == (crew is None)
+        assert np.shares_memory(mine, deeper)
 
 
 # --- numbers that are none ------------------------------------------------------------------------

@@ -45,32 +45,30 @@ class ConvPool2D(Conv2D):
         v = padded(x, self.window.pads(h, w), ctx)
         o, m = self._matrix().shape[1], p * q * n
         if self._in_tiles(n, 2 * p, 2 * q):
-            four = ctx.buffer("four", (4, o, m))
+            four = ctx.scratch("four", (4, o, m))
             self._fill(four.reshape(2, 2, o, m), v, p, q, x.shape, ctx)
         else:
             columns = self._phased_columns(v, p, q, ctx)
             ctx.save(columns, x.shape)
-            four = np.dot(self._matrix().T, columns, out=ctx.buffer("four", (o, 4 * m)))
+            four = np.dot(self._matrix().T, columns, out=ctx.scratch("four", (o, 4 * m)))
             four = four.reshape(o, 4, m).swapaxes(0, 1)
-        top = np.maximum(four[0], four[1], out=ctx.buffer("top", (o, m)))
-        low = np.maximum(four[2], four[3], out=ctx.buffer("low", (o, m)))
-        y = np.maximum(top, low, out=ctx.buffer("y", (o, m)))
+        y = self._pool(four, ctx)
         if self.bias is not None:
             np.add(y, self.bias.value[:, None], out=y)
-        ctx.save(*ctx.saved, four, top, low)
         return batch_first(y.reshape(o, p, q, n))
 
     def backward(self, dy: Array, ctx: Context) -> Array | None:
-        *saved, four, top, low = ctx.saved
         n, o, p, q = dy.shape
+        in_tiles = self._in_tiles(n, 2 * p, 2 * q)
         d = batch_last(dy, ctx, "dy").reshape(o, -1)
         if self.bias is not None:
             ctx.add_grad(self.bias, np.add.reduce(d, axis=1, out=ctx.buffer("db", (o,))))
-        dfour = self._unpool(d, four, top, low, ctx)  # (4, O, M)
-        if self._in_tiles(n, 2 * p, 2 * q):
-            ctx.saved = tuple(saved)
+        *saved, won = ctx.saved
+        ctx.saved = tuple(saved)
+        dfour = self._unpool(d, won, in_tiles, ctx)  # (4, O, M)
+        if in_tiles:
             return self._four_back(dfour.reshape(2, 2, o, -1), p, q, ctx)
-        columns, shape = saved
+        columns, shape = ctx.saved
         dfour = dfour.swapaxes(0, 1)
         self._add_weight_grad(columns, dfour.reshape(o, -1), ctx)
         if not ctx.needs_dx:
@@ -93,18 +91,33 @@ class ConvPool2D(Conv2D):
         np.copyto(columns.reshape(windows.shape), windows)
         return columns
 
-    def _unpool(self, d: Array, four: Array, top: Array, low: Array, ctx: Context) -> Array:
-        """d (O, M) → (4, O, M): all to the winner. A product and a difference per pair leave exactly one."""
-        dtop, dlow, won = ctx.scratch("dtop", d.shape), ctx.scratch("dlow", d.shape), ctx.scratch("won", d.shape, bool)
+    def _pool(self, four: Array, ctx: Context) -> Array:
+        """four (4, O, M) → y (O, M), the maxima; saves which of two won, of the pairs above, below, and of these."""
         _, o, m = four.shape
-        in_tiles = four.flags.c_contiguous
-        dfour = ctx.scratch("dfour", (4, o, m)) if in_tiles else ctx.scratch("dfour", (o, 4, m)).swapaxes(0, 1)
-        for whole, (a, b), (da, db) in (
-            (d, (top, low), (dtop, dlow)),
-            (dtop, four[:2], dfour[:2]),
-            (dlow, four[2:], dfour[2:]),
+        top, low, y = ctx.scratch("top", (o, m)), ctx.scratch("low", (o, m)), ctx.buffer("y", (o, m))
+        np.maximum(four[0], four[1], out=top)
+        np.maximum(four[2], four[3], out=low)
+        np.maximum(top, low, out=y)
+        if ctx.keeps:
+            won = ctx.buffer("won", (3, o, m), bool)
+            np.greater_equal(four[0], four[1], out=won[0])
+            np.greater_equal(four[2], four[3], out=won[1])
+            np.greater_equal(top, low, out=won[2])
+            ctx.save(*ctx.saved, won)
+        return y
+
+    def _unpool(self, d: Array, won: Array, in_tiles: bool, ctx: Context) -> Array:
+        """d (O, M) → (4, O, M): all to the winner. A product and a difference per pair leave exactly one."""
+        o, m = d.shape
+        dtop, dlow = ctx.scratch("top", (o, m)), ctx.scratch("low", (o, m))
+        dfour = ctx.scratch("four", (4, o, m) if in_tiles else (o, 4, m))
+        dfour = dfour if in_tiles else dfour.swapaxes(0, 1)
+        for whole, first, da, db in (
+            (d, won[2], dtop, dlow),
+            (dtop, won[0], dfour[0], dfour[1]),
+            (dlow, won[1], dfour[2], dfour[3]),
         ):
-            np.copyto(da, np.greater_equal(a, b, out=won))
+            np.copyto(da, first)
             np.multiply(da, whole, out=da)
             np.subtract(whole, da, out=db)
         return dfour

@@ -87,17 +87,17 @@ class Recurrent(Layer):
         for i, state in enumerate(states):
             state[0] = 0 if initial is None else self._checked(initial[i], n).T
         z = ctx.buffer("z", (steps, len(w), n))
-        chunks = self._chunks(steps, n)
+        chunks, hands = self._chunks(steps, n), ctx.inner(_HANDS)
 
         def read_all(hand: int) -> None:
             for first, last in chunks[hand::_HANDS]:
-                given.read(first, last, z[first:last], ctx[hand])
+                given.read(first, last, z[first:last], hands[hand])
 
         if shared := _shared(ctx):
             ctx.side_by_side([partial(read_all, hand) for hand in range(_HANDS)])
         for first, last in chunks:
             if not shared:
-                given.read(first, last, z[first:last], ctx[0])
+                given.read(first, last, z[first:last], hands[0])
             self._scan(first, last, z, u, states, ctx)
         ctx.save(given, lengths, states, z, u)
         y = states[0][1:].transpose(2, 0, 1)
