@@ -80,9 +80,10 @@ def fit(
     threads: how many run the lanes (default: what the machine has); they change the time, never the result.
 
     Raises NonFiniteLoss where the loss is not a number, before the update, or where an epoch left weights that are not
-    finite; ValueError where input, targets, state and model do not fit together; RuntimeError where another `fit`
-    takes the model over meanwhile.
+    finite; ValueError where input, targets, state and model do not fit together; TypeError where an argument is of
+    another kind; RuntimeError where another `fit` takes the model over meanwhile.
     """
+    _check_kinds(model=model, loss=loss, optimizer=optimizer, data=data, recipe=recipe, validation=validation)
     if recipe.patience and validation is None:
         raise ValueError("patience needs validation data: there is nothing to get better")
     if validation is not None and recipe.monitor not in {"loss", *(metrics or {})}:
@@ -172,6 +173,19 @@ def _move_statistics(lanes: list[Lane]) -> None:
             seen[statistic] = total + value * weight, count + weight
     for statistic, (total, count) in seen.items():
         statistic.value += statistic.rate * (total / count - statistic.value)
+
+
+KINDS = {"model": Layer, "loss": Loss, "optimizer": Optimizer, "data": Examples, "recipe": Recipe}
+
+
+def _check_kinds(validation: object, **given: object) -> None:
+    """Refuse what stands in another one's place, is a class instead of one of it, or bare arrays."""
+    for name, value in [*given.items(), *([] if validation is None else [("validation", validation)])]:
+        kind = KINDS.get(name, Examples)
+        if not isinstance(value, kind):
+            told = f"the class {value.__name__}" if isinstance(value, type) else f"of type {type(value).__name__}"
+            remedy = ": put arrays into Examples(x, t)" if kind is Examples else ""
+            raise TypeError(f"the {name} that fit takes is an object of {kind.__name__}, but this is {told}{remedy}")
 
 
 def _close_epoch(

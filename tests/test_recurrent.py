@@ -455,6 +455,11 @@ def test_a_planted_wrong_sign_is_caught(make, name):
         gradient_check(Flipped(layer, name), x)
 
 
+def test_padding_is_no_fault_of_a_table():
+    layer = random(Embedding(6, 3, rng=np.random.default_rng(1)))
+    gradient_check(layer, np.array([[0, 2, 0], [5, 1, 2]]))
+
+
 class _ForgetsTheEnd(GlobalMaxPool1D):
     """Looks at what stands behind the end."""
 

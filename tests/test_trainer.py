@@ -498,6 +498,29 @@ def test_a_warm_step_allocates_next_to_nothing(network, settings, batch_size):
     assert max(peaks) < 256 * 1024, peaks
 
 
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (1, Adam(1e-3), "the loss that fit takes is an object of Loss, but this is of type Adam$"),
+        (1, SoftmaxCrossEntropy, "the loss that .* but this is the class SoftmaxCrossEntropy$"),
+        (2, 1e-3, "the optimizer that fit takes is an object of Optimizer, but this is of type float$"),
+        (3, (np.ones((4, 3)), np.zeros(4, int)), r"the data that .* type tuple: put arrays into Examples\(x, t\)$"),
+        (4, {"epochs": 3}, "the recipe that fit takes is an object of Recipe, but this is of type dict$"),
+        ("validation", np.ones(4), r"the validation that .* ndarray: put arrays into Examples\(x, t\)$"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_in_words(place, value, message):
+    data = Examples(np.ones((4, 3), np.float32), np.zeros(4, np.int64))
+    given = [Dense(3, 2, rng=np.random.default_rng(0)), SoftmaxCrossEntropy(), Adam(1e-3), data, Recipe()]
+    others = {}
+    if isinstance(place, str):
+        others[place] = value
+    else:
+        given[place] = value
+    with pytest.raises(TypeError, match=message):
+        next(fit(*given, **others))
+
+
 def test_scratch_is_shared_by_the_layers_of_a_pass_but_not_by_calls_that_run_side_by_side():
     def scratch(*contexts):
         return [each.scratch("sums", (3,)) for each in contexts]
