@@ -33,8 +33,8 @@ def gradient_check(
     L = Σ r · y with fixed random r, so all outputs take part. It runs in float64 on a copy of the layer, in training
     mode with a stream that starts afresh at each pass, so dropout repeats itself. Of larger arrays, `most` elements,
     drawn by the seed, are compared. An integer x (tokens, say) has no gradient and is left out, and so is row 0 of a
-    table, which is padding. At a kink (ReLU at 0,
-    two equal maxima) the two may differ though both are right: draw x at random.
+    table, which is padding. At a kink (ReLU at 0, two equal maxima) the two may differ though both are right: draw x at
+    random.
 
     Returns the largest absolute difference. Raises GradientError where one is larger than atol + rtol · |difference
     quotient|, and ValueError where a gradient is missing or has another shape than its array.
