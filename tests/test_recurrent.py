@@ -308,10 +308,14 @@ def passed(layer, x, crew=None):
     return [told, *(np.array(grads[each]) for each in layer.parameters())]
 
 
-@pytest.mark.parametrize("output", ["sequence", "last"])
-@pytest.mark.parametrize("both", [False, True])
-@pytest.mark.parametrize("kind", KINDS)
-@given(padded=st.booleans(), chunk=st.sampled_from([1, 60, 1 << 17]), seed=st.integers(0, 999))
+@given(
+    kind=st.sampled_from(KINDS),
+    both=st.booleans(),
+    output=st.sampled_from(["sequence", "last"]),
+    padded=st.booleans(),
+    chunk=st.sampled_from([1, 60, 1 << 17]),
+    seed=st.integers(0, 999),
+)
 def test_words_read_equal_the_layers_one_by_one(kind, both, output, padded, chunk, seed):
     rng = np.random.default_rng(seed)
     cells = [random(kind(4, 3, rng=rng, output=output), seed) for _ in range(1 + both)]
