@@ -34,6 +34,7 @@ SCRIPTS = {
     "ours": ["train_mnist.py", "--model", "quick_cnn"],
     "ours-imdb": ["train_sentiment.py", "--model", "ngram_linear"],
 }
+REVIEWS = ("ours-imdb", "torch-bag")  # who reads IMDB, the others MNIST
 BUCKETS = 1 << 20  # of pairs of words
 ROOT = Path(__file__).parent.parent
 
@@ -184,6 +185,19 @@ def measure(contender: str, seed: int, data: str | None) -> tuple[float, float]:
     return seconds, float(answer["metrics"]["accuracy"] if contender in SCRIPTS else answer)
 
 
+def refuse_the_sample(data: str | None, repository: str) -> None:
+    """End with a sentence where all that can be had of a data set is the sample, of which no target speaks."""
+    from apps.errors import InputError
+    from apps.source import find_source
+
+    try:
+        sample = find_source(data, repository).kind == "sample"
+    except InputError as error:
+        raise SystemExit(str(error)) from error
+    if sample:
+        raise SystemExit(f"Only the sample is there, not {repository}: give --data FOLDER for FOLDER/{repository}.")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Time MNIST to 99 % and IMDB to 90 % on the test examples, whole processes, several seeds."
@@ -203,6 +217,8 @@ def main() -> int:
     chosen = arguments.contenders or ["ours"]
     if unknown := sorted(set(chosen) - set(TARGETS)):
         parser.error(f"there is no contender {unknown[0]!r}: choose some of {', '.join(TARGETS)}")
+    for contender in chosen:
+        refuse_the_sample(arguments.data, "stanfordnlp/imdb" if contender in REVIEWS else "ylecun/mnist")
     found: dict[str, list[tuple[float, float]]] = {contender: [] for contender in chosen}
     for seed in range(arguments.seeds):
         for contender in chosen:

@@ -10,7 +10,7 @@ from core.context import Array, Context, Shape
 from core.layer import Layer
 from core.layers.conv_max_pool1d import ConvMaxPool1D
 from core.layers.embedding import Embedding
-from core.layers.lookup import checked_ids, distinct
+from core.layers.lookup import checked_ids, distinct_vectors
 from core.padded import lengths_of
 
 
@@ -47,10 +47,7 @@ class EmbeddingConvMaxPool1D(Layer):
         lengths = lengths_of(x)
         if lengths is None:
             lengths = np.full(len(ids), ids.shape[1])
-        rows, places = distinct(self._lines(ids, ctx), len(table), ctx)
-        words = table.take(rows, 0, ctx.buffer("words", (len(rows), table.shape[1])), "clip")
-        padding = np.count_nonzero(rows[:1] == 0)  # rows are in order
-        words[:padding] = 0
+        rows, places, words, padding = distinct_vectors(self._lines(ids, ctx), table, ctx)
         y = ctx.buffer("y", (len(ids), sum(each.weight.value.shape[2] for each in self.filters)))
         end, first = 0, self._before()
         for i, each in enumerate(self.filters):

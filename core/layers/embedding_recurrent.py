@@ -10,7 +10,7 @@ from core.context import Array, Context, Shape
 from core.layer import Layer
 from core.layers.bidirectional import Bidirectional
 from core.layers.embedding import Embedding
-from core.layers.lookup import checked_ids, distinct
+from core.layers.lookup import checked_ids, distinct_vectors
 from core.layers.recurrent import Recurrent
 from core.layers.recurrent_input import Words
 from core.padded import Padded, lengths_of
@@ -45,10 +45,7 @@ class EmbeddingRecurrent(Layer):
     def forward(self, x: Any, ctx: Context) -> Any:
         table = self.embedding.weight.value
         ids, lengths = checked_ids("EmbeddingRecurrent", x, len(table), ctx), lengths_of(x)
-        rows, places = distinct(ids, len(table), ctx)
-        vectors = table.take(rows, 0, ctx.buffer("vectors", (len(rows), table.shape[1])), "clip")
-        padding = np.count_nonzero(rows[:1] == 0)  # rows are in order
-        vectors[:padding] = 0
+        rows, places, vectors, padding = distinct_vectors(ids, table, ctx)
         ctx.save(rows, padding)
         words = Words(vectors, places, np.full(len(ids), ids.shape[1]) if lengths is None else lengths)
         y = self.reader.forward(words, ctx[0])

@@ -45,6 +45,18 @@ def distinct(ids: Array, height: int, ctx: Context) -> tuple[Array, Array]:
     return rows, place.take(ids, 0, ctx.buffer("places", ids.shape, np.int64), "clip")
 
 
+def distinct_vectors(ids: Array, table: Array, ctx: Context) -> tuple[Array, Array, Array, int]:
+    """(rows, places, vectors, padding): as `distinct`, and the vectors (U, E) of those rows of a table (V, E).
+
+    padding: how many rows there are before those that learn, 1 where id 0 occurs; its vector counts as zero.
+    """
+    rows, places = distinct(ids, len(table), ctx)
+    vectors = table.take(rows, 0, ctx.buffer("vectors", (len(rows), table.shape[1])), "clip")
+    padding = int(np.count_nonzero(rows[:1] == 0))  # rows are in order
+    vectors[:padding] = 0
+    return rows, places, vectors, padding
+
+
 def sum_by_row(rows: Array, places: Array, d: Array, ctx: Context) -> tuple[Array, Array]:
     """(rows, sums): Σ of d over the occurrences of each row but 0, most frequent rows first.
 
