@@ -103,6 +103,20 @@ def test_a_recurrence_is_its_formula(kind):
         np.testing.assert_allclose(serve(last, x)[n], state[0], rtol=1e-12)
 
 
+@pytest.mark.parametrize("kind", [LSTM, GRU])
+@pytest.mark.parametrize("far", [-1e4, 1e4])
+def test_gates_far_open_or_closed_are_ones_or_zeros(kind, far):
+    layer = kind(3, 2, output="last", rng=np.random.default_rng(0))
+    layer.bias.value[:] = far
+    gradients = Gradients(layer.trainable())
+    ctx = Context(True, gradients)
+    gradients.start()
+    y = layer.forward(np.ones((2, 5, 3), np.float32), ctx)
+    dx = layer.backward(np.ones_like(y), ctx)
+    assert np.isin(np.abs(y), (0, np.float32(np.tanh(5)), 1)).all()  # as warnings are errors, none was given either
+    assert not dx.any()
+
+
 def test_a_forget_gate_begins_open():
     layer = LSTM(4, 3, rng=np.random.default_rng(0))
     assert layer.bias.value.tolist() == [0] * 3 + [1] * 3 + [0] * 6

@@ -10,7 +10,7 @@ import numpy as np
 from core.context import Array, Context
 from core.initializers import zeros
 from core.layer import Parameter
-from core.layers.recurrent import HALVES, Gates, Recurrent
+from core.layers.recurrent import ONES, Gates, Recurrent
 
 
 class GRU(Recurrent):
@@ -27,8 +27,8 @@ class GRU(Recurrent):
     Raises ValueError where x has other than E features.
     """
 
-    gates: ClassVar[Gates] = ((2, 1.0), (0, 0.5), (1, 0.5))  # n r z
-    recurrent_gates: ClassVar[Gates] = ((0, 0.5), (1, 0.5), (2, 1.0))  # r z q: in n r z q, both are neighbours
+    gates: ClassVar[Gates] = ((2, 1), (0, -1), (1, -1))  # n r z
+    recurrent_gates: ClassVar[Gates] = ((0, -1), (1, -1), (2, 1))  # r z q: in n r z q, both are neighbours
     blocks: ClassVar[int] = 4
 
     def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, output: str = "sequence") -> None:
@@ -41,16 +41,15 @@ class GRU(Recurrent):
         q = ctx.buffer("q", (z.shape[0], units, n))
         product, share = ctx.buffer("product", (3 * units, n)), ctx.buffer("share", (units, n))
         bias = self.recurrent_bias.value[:, None]
-        half, both = HALVES[z.dtype], 2 * units
+        one, both = ONES[z.dtype], 2 * units
         now = slice(first, last)
         gates = z[now, :units], z[now, units:], z[now, units:both], z[now, both:]
         each = *gates, q[now], h[now], h[first + 1 : last + 1]
         for fresh, sigmoids, reset, update, asked, h0, h1 in zip(*each, strict=True):  # a step, as views
             np.dot(u, h0, out=product)
             np.add(sigmoids, product[:both], out=sigmoids)
-            np.tanh(sigmoids, out=sigmoids)
-            np.multiply(sigmoids, half, out=sigmoids)
-            np.add(sigmoids, half, out=sigmoids)
+            np.add(np.exp(sigmoids, out=sigmoids), one, out=sigmoids)
+            np.reciprocal(sigmoids, out=sigmoids)
             np.add(product[both:], bias, out=asked)
             np.add(fresh, np.multiply(reset, asked, out=share), out=fresh)
             np.tanh(fresh, out=fresh)
@@ -77,8 +76,7 @@ class GRU(Recurrent):
         # d is at first what multiplies dh', for n, r, z and q
         np.multiply(gates, gates, out=d[:, :3])
         np.subtract(1, d[:, 0], out=d[:, 0])
-        np.subtract(gates[:, 1:], d[:, 1:3], out=d[:, 1:3])
-        d[:, 1:3] *= 2  # of a halved row: σ' = 2 σ (1 − σ)
+        d[:, 1:3] -= gates[:, 1:]  # of a negated row: σ' = −σ (1 − σ)
         d[:, 0] *= np.subtract(1, update, out=d[:, 3])
         d[:, 1] *= q
         d[:, 1] *= d[:, 0]

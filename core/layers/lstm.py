@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from core.context import Array, Context
-from core.layers.recurrent import HALVES, Gates, Recurrent
+from core.layers.recurrent import ONES, Gates, Recurrent
 
 
 class LSTM(Recurrent):
@@ -25,7 +25,7 @@ class LSTM(Recurrent):
     Raises ValueError where x has other than E features.
     """
 
-    gates: ClassVar[Gates] = ((2, 1.0), (0, 0.5), (1, 0.5), (3, 0.5))  # g i f o: those of dc and those of σ together
+    gates: ClassVar[Gates] = ((2, 1), (0, -1), (1, -1), (3, -1))  # g i f o: those of dc and those of σ together
     recurrent_gates: ClassVar[Gates] = gates
     states: ClassVar[int] = 2
     blocks: ClassVar[int] = 4
@@ -39,15 +39,15 @@ class LSTM(Recurrent):
         units, n = self.units, z.shape[2]
         tanh = ctx.buffer("tanh", (z.shape[0], units, n))
         product, fresh = ctx.buffer("product", (4 * units, n)), ctx.buffer("fresh", (units, n))
-        half = HALVES[z.dtype]
+        one = ONES[z.dtype]
         now, after = slice(first, last), slice(first + 1, last + 1)
         gates = z[now].reshape(-1, 4, units, n)
         each = z[now], z[now, units:], *(gates[:, k] for k in range(4)), h[now], h[after], c[now], c[after], tanh[now]
         for every, sigmoids, g, i, f, o, h0, h1, c0, c1, squashed in zip(*each, strict=True):  # a step, as views
             np.add(every, np.dot(u, h0, out=product), out=every)
-            np.tanh(every, out=every)
-            np.multiply(sigmoids, half, out=sigmoids)
-            np.add(sigmoids, half, out=sigmoids)
+            np.tanh(g, out=g)
+            np.add(np.exp(sigmoids, out=sigmoids), one, out=sigmoids)
+            np.reciprocal(sigmoids, out=sigmoids)
             np.multiply(f, c0, out=c1)
             np.add(c1, np.multiply(i, g, out=fresh), out=c1)
             np.multiply(o, np.tanh(c1, out=squashed), out=h1)
@@ -72,8 +72,7 @@ class LSTM(Recurrent):
         # d is at first what multiplies dc' and dh'
         np.multiply(gates, gates, out=d)
         np.subtract(1, d[:, 0], out=d[:, 0])
-        np.subtract(gates[:, 1:], d[:, 1:], out=d[:, 1:])
-        d[:, 1:] *= 2  # of a halved row: σ' = 2 σ (1 − σ)
+        d[:, 1:] -= gates[:, 1:]  # of a negated row: σ' = −σ (1 − σ)
         d[:, 0] *= i
         d[:, 1] *= g
         d[:, 2] *= states[1][first:last]

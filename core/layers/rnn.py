@@ -23,7 +23,7 @@ class RNN(Recurrent):
     Raises ValueError where x has other than E features.
     """
 
-    gates: ClassVar[Gates] = ((0, 1.0),)
+    gates: ClassVar[Gates] = ((0, 1),)
     recurrent_gates: ClassVar[Gates] = gates
     blocks: ClassVar[int] = 1
 
