@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
+from numpy import add, dot, exp, multiply, reciprocal, subtract, tanh  # at every step: a name less to look up
 
 from core.context import Array, Context
 from core.initializers import zeros
@@ -42,20 +43,23 @@ class GRU(Recurrent):
         product, share = ctx.buffer("product", (3 * units, n)), ctx.buffer("share", (units, n))
         bias = self.recurrent_bias.value[:, None]
         one, both = ONES[z.dtype], 2 * units
+        of_sigmoids, of_q = product[:both], product[both:]
         now = slice(first, last)
         gates = z[now, :units], z[now, units:], z[now, units:both], z[now, both:]
-        each = *gates, q[now], h[now], h[first + 1 : last + 1]
-        for fresh, sigmoids, reset, update, asked, h0, h1 in zip(*each, strict=True):  # a step, as views
-            np.dot(u, h0, out=product)
-            np.add(sigmoids, product[:both], out=sigmoids)
-            np.add(np.exp(sigmoids, out=sigmoids), one, out=sigmoids)
-            np.reciprocal(sigmoids, out=sigmoids)
-            np.add(product[both:], bias, out=asked)
-            np.add(fresh, np.multiply(reset, asked, out=share), out=fresh)
-            np.tanh(fresh, out=fresh)
-            np.subtract(h0, fresh, out=share)
-            np.multiply(share, update, out=share)
-            np.add(share, fresh, out=h1)
+        h0 = h[first]
+        for fresh, sigmoids, reset, update, asked, h1 in zip(  # a step, as views
+            *gates, q[now], h[first + 1 : last + 1], strict=True
+        ):
+            dot(u, h0, product)
+            add(sigmoids, of_sigmoids, sigmoids)
+            add(exp(sigmoids, sigmoids), one, sigmoids)
+            reciprocal(sigmoids, sigmoids)
+            add(of_q, bias, asked)
+            add(fresh, multiply(reset, asked, share), fresh)
+            tanh(fresh, fresh)
+            subtract(h0, fresh, share)
+            multiply(share, update, share)
+            h0 = add(share, fresh, h1)
 
     def _retrace(
         self,
@@ -74,23 +78,23 @@ class GRU(Recurrent):
         fresh, reset, update = (gates[:, k] for k in range(3))
         q = ctx.buffer("q", (z.shape[0], units, n))[first:last]
         # d is at first what multiplies dh', for n, r, z and q
-        np.multiply(gates, gates, out=d[:, :3])
-        np.subtract(1, d[:, 0], out=d[:, 0])
+        multiply(gates, gates, d[:, :3])
+        subtract(1, d[:, 0], d[:, 0])
         d[:, 1:3] -= gates[:, 1:]  # of a negated row: σ' = −σ (1 − σ)
-        d[:, 0] *= np.subtract(1, update, out=d[:, 3])
+        d[:, 0] *= subtract(1, update, d[:, 3])
         d[:, 1] *= q
         d[:, 1] *= d[:, 0]
-        d[:, 2] *= np.subtract(states[0][first:last], fresh, out=d[:, 3])
-        np.multiply(d[:, 0], reset, out=d[:, 3])
+        d[:, 2] *= subtract(states[0][first:last], fresh, d[:, 3])
+        multiply(d[:, 0], reset, d[:, 3])
         (dh,) = carried
-        share = ctx.buffer("share", (units, n))
-        for t in range(last - 1, first - 1, -1):
+        share, back = ctx.buffer("share", (units, n)), u.T
+        each = d[::-1], d[::-1, 1:].reshape(last - first, -1, n), update[::-1]
+        for t, every, of_product, kept in zip(range(first, last)[::-1], *each, strict=True):
             arrive(t)
-            k = t - first
-            d[k] *= dh
-            np.dot(u.T, d[k, 1:].reshape(-1, n), out=share)
-            dh *= update[k]
-            dh += share
+            multiply(every, dh, every)
+            dot(back, of_product, share)
+            multiply(dh, kept, dh)
+            add(dh, share, dh)
 
     def _recurrent_bias(self) -> Parameter:
         return self.recurrent_bias

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
+from numpy import add, dot, exp, multiply, reciprocal, subtract, tanh  # at every step: a name less to look up
 
 from core.context import Array, Context
 from core.layers.recurrent import ONES, Gates, Recurrent
@@ -37,20 +38,22 @@ class LSTM(Recurrent):
     def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
         h, c = states
         units, n = self.units, z.shape[2]
-        tanh = ctx.buffer("tanh", (z.shape[0], units, n))
+        squashed = ctx.buffer("tanh c", (z.shape[0], units, n))
         product, fresh = ctx.buffer("product", (4 * units, n)), ctx.buffer("fresh", (units, n))
         one = ONES[z.dtype]
         now, after = slice(first, last), slice(first + 1, last + 1)
         gates = z[now].reshape(-1, 4, units, n)
-        each = z[now], z[now, units:], *(gates[:, k] for k in range(4)), h[now], h[after], c[now], c[after], tanh[now]
-        for every, sigmoids, g, i, f, o, h0, h1, c0, c1, squashed in zip(*each, strict=True):  # a step, as views
-            np.add(every, np.dot(u, h0, out=product), out=every)
-            np.tanh(g, out=g)
-            np.add(np.exp(sigmoids, out=sigmoids), one, out=sigmoids)
-            np.reciprocal(sigmoids, out=sigmoids)
-            np.multiply(f, c0, out=c1)
-            np.add(c1, np.multiply(i, g, out=fresh), out=c1)
-            np.multiply(o, np.tanh(c1, out=squashed), out=h1)
+        each = z[now], z[now, units:], *(gates[:, k] for k in range(4)), h[after], c[after], squashed[now]
+        h0, c0 = h[first], c[first]
+        for every, sigmoids, g, i, f, o, h1, c1, tanh_c in zip(*each, strict=True):  # a step, as views
+            add(every, dot(u, h0, product), every)
+            tanh(g, g)
+            add(exp(sigmoids, sigmoids), one, sigmoids)
+            reciprocal(sigmoids, sigmoids)
+            multiply(f, c0, c1)
+            add(c1, multiply(i, g, fresh), c1)
+            multiply(o, tanh(c1, tanh_c), h1)
+            h0, c0 = h1, c1
 
     def _retrace(
         self,
@@ -68,25 +71,26 @@ class LSTM(Recurrent):
         shape = last - first, units, n
         gates = z[first:last].reshape(-1, 4, units, n)
         g, i, f, o = (gates[:, k] for k in range(4))
-        tanh = ctx.buffer("tanh", (z.shape[0], units, n))[first:last]
+        tanh_c = ctx.buffer("tanh c", (z.shape[0], units, n))[first:last]
         # d is at first what multiplies dc' and dh'
-        np.multiply(gates, gates, out=d)
-        np.subtract(1, d[:, 0], out=d[:, 0])
+        multiply(gates, gates, d)
+        subtract(1, d[:, 0], d[:, 0])
         d[:, 1:] -= gates[:, 1:]  # of a negated row: σ' = −σ (1 − σ)
         d[:, 0] *= i
         d[:, 1] *= g
         d[:, 2] *= states[1][first:last]
-        d[:, 3] *= tanh
-        through = np.multiply(tanh, tanh, out=ctx.buffer("through", shape))  # dh' → dc'
-        np.subtract(1, through, out=through)
+        d[:, 3] *= tanh_c
+        through = multiply(tanh_c, tanh_c, ctx.buffer("through", shape))  # dh' → dc'
+        subtract(1, through, through)
         through *= o
         dh, dc = carried
-        share = ctx.buffer("share", (units, n))
-        for t in range(last - 1, first - 1, -1):
+        share, back = ctx.buffer("share", (units, n)), u.T
+        steps = through, d[:, :3], d[:, 3], d.reshape(last - first, -1, n), f
+        each = range(first, last)[::-1], *(step[::-1] for step in steps)
+        for t, to_c, d_gif, d_o, every, forget in zip(*each, strict=True):
             arrive(t)
-            k = t - first
-            dc += np.multiply(dh, through[k], out=share)
-            d[k, :3] *= dc
-            d[k, 3] *= dh
-            np.dot(u.T, d[k].reshape(-1, n), out=dh)
-            dc *= f[k]
+            add(dc, multiply(dh, to_c, share), dc)
+            multiply(d_gif, dc, d_gif)
+            multiply(d_o, dh, d_o)
+            dot(back, every, dh)
+            multiply(dc, forget, dc)

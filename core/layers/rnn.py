@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-import numpy as np
+from numpy import add, dot, multiply, subtract, tanh  # at every step: a name less to look up
 
 from core.context import Array, Context
 from core.layers.recurrent import Gates, Recurrent
@@ -30,9 +30,10 @@ class RNN(Recurrent):
     def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
         (h,) = states
         product = ctx.buffer("product", z.shape[1:])
-        for t in range(first, last):
-            z[t] += np.dot(u, h[t], out=product)
-            np.tanh(z[t], out=h[t + 1])
+        h0 = h[first]
+        for every, h1 in zip(z[first:last], h[first + 1 : last + 1], strict=True):
+            add(every, dot(u, h0, product), every)
+            h0 = tanh(every, h1)
 
     def _retrace(
         self,
@@ -48,10 +49,10 @@ class RNN(Recurrent):
     ) -> None:
         h = states[0][first + 1 : last + 1]
         d = d[:, 0]
-        np.multiply(h, h, out=d)
-        np.subtract(1, d, out=d)
+        multiply(h, h, d)
+        subtract(1, d, d)
         (dh,) = carried
-        for t in range(last - 1, first - 1, -1):
+        back = u.T
+        for t, every in zip(range(first, last)[::-1], d[::-1], strict=True):
             arrive(t)
-            d[t - first] *= dh
-            np.dot(u.T, d[t - first], out=dh)
+            dot(back, multiply(every, dh, every), dh)
