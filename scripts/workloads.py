@@ -147,7 +147,7 @@ WORKLOADS = {
     "lstm64-b32": _text("128, LSTM 64, 2", _recurrent(LSTM, 64), _recipe(32, 1, 32), 8),
     "lstm64-b64": _text("128, LSTM 64, 2", _recurrent(LSTM, 64), _recipe(64, 2, 32), 6),
     "lstm128-b64": _text("128, LSTM 128, 2", _recurrent(LSTM, 128), _recipe(64, 2, 32), 4),
-    "gru64-b64": _text("128, GRU 64, 2", _recurrent(GRU, 64), _recipe(64, 2, 32), 5),
+    "gru64-b64": _text("128, GRU 64, 2", _recurrent(GRU, 64), _recipe(64, 1, 64), 5),
     "bilstm64-b64": _text("128, LSTM 64 both ways, 2", _recurrent(LSTM, 64, both=True), _recipe(64, 2, 32), 4),
     "bag-b64": _text(f"{BAG}; lazy Adam", _bag, _recipe(64, 1, 64), 50, "sparse"),
     "bag-dense-b64": _text(f"{BAG}; dense Adam", _bag, _recipe(64, 1, 64, tables="dense"), 30, ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -77,11 +78,12 @@ def sum_by_row(rows: Array, places: Array, d: Array, ctx: Context) -> tuple[Arra
     )
     sums = ctx.buffer("sums", (len(often_first), d.shape[1]))
     often = int(np.count_nonzero(counts >= FREQUENT))
-    for i, (start, count) in enumerate(zip(starts[:often].tolist(), counts[:often].tolist(), strict=True)):
-        some = ctx.buffer("some", (count, d.shape[1]))
-        np.take(d, order[start : start + count], 0, out=some, mode="clip")
-        np.dot(ctx.ones(count), some, out=sums[i])
-    _in_rounds(d, order, starts[often:], counts[often:], sums[often:], ctx)
+    ctx.side_by_side(
+        (
+            partial(_in_rounds, d, order, starts[often:], counts[often:], sums[often:], ctx[0]),
+            partial(_one_by_one, d, order, starts[:often], counts[:often], sums[:often], ctx[1]),
+        )
+    )
     return rows, sums
 
 
@@ -95,8 +97,16 @@ def _sorted(places: Array, height: int, ctx: Context) -> tuple[Array, Array, Arr
     return np.argsort(small, kind="stable"), counts, np.argsort(rare, kind="stable")
 
 
+def _one_by_one(d: Array, order: Array, starts: Array, counts: Array, sums: Array, ctx: Context) -> None:
+    """sums[i] = Σ_k d[order[starts[i] + k]], k < counts[i]"""
+    for start, count, total in zip(starts.tolist(), counts.tolist(), sums, strict=True):
+        some = ctx.buffer("some", (count, d.shape[1]))
+        np.take(d, order[start : start + count], 0, out=some, mode="clip")
+        np.dot(ctx.ones(count), some, out=total)
+
+
 def _in_rounds(d: Array, order: Array, starts: Array, counts: Array, sums: Array, ctx: Context) -> None:
-    """sums[i] = Σ_k d[order[starts[i] + k]], k < counts[i], the counts falling; `starts` moves on"""
+    """The same, the counts falling; `starts` moves on."""
     if not len(counts):
         return
     falling = np.negative(counts, out=counts)

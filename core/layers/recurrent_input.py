@@ -5,6 +5,7 @@ Legend: N sequences, T steps, E features, G rows of all gates, C steps of a chun
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from core.context import Array, Context
 from core.layers.lookup import sum_by_row
 from core.padded import Padded
+from core.parallel import even_cuts
 
 
 class Words(Padded):
@@ -70,8 +72,13 @@ class WordInput:
 
     def __init__(self, x: Words, w: Array, bias: Array, ctx: Context) -> None:
         self.vectors, self.w = x.vectors, w
-        self.answers = np.dot(self.vectors, w.T, out=ctx.buffer("answers", (len(self.vectors), len(w))))
-        self.answers += bias[:, 0]
+        self.answers = ctx.buffer("answers", (len(self.vectors), len(w)))
+
+        def answer(first: int, last: int) -> None:
+            some = np.dot(self.vectors[first:last], w.T, out=self.answers[first:last])
+            some += bias[:, 0]
+
+        ctx.side_by_side([partial(answer, *half) for half in even_cuts(len(self.vectors), 2)])
         self.places = ctx.buffer("places in time", x.values.T.shape, np.int64)
         np.copyto(self.places, x.values.T)
 
@@ -93,12 +100,17 @@ class WordInput:
         words -= 1
         some = ctx.buffer("some vectors", (len(words), self.vectors.shape[1]))
         np.take(self.vectors, words, 0, out=some, mode="clip")
-        dw += np.dot(sums.T, some, out=ctx.buffer("dw part", dw.shape))
-        if not ctx.needs_dx:
-            return None
-        dvectors = ctx.buffer("dvectors", self.vectors.shape)
-        dvectors.fill(0)
-        dvectors[words] = np.dot(sums, self.w, out=some)
+        dvectors = ctx.buffer("dvectors", self.vectors.shape) if ctx.needs_dx else None
+
+        def learn() -> None:
+            np.add(dw, np.dot(sums.T, some, out=ctx.buffer("dw part", dw.shape)), out=dw)
+
+        def hand_back() -> None:
+            if dvectors is not None:
+                dvectors.fill(0)
+                dvectors[words] = np.dot(sums, self.w, out=ctx.buffer("d some", some.shape))
+
+        ctx.side_by_side((learn, hand_back))
         return dvectors
 
 
