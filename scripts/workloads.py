@@ -56,6 +56,7 @@ class Workload:
 
     rivals   what PyTorch is timed with: "channels-last" images, "sparse" embeddings with SparseAdam, "" as it comes
     steps    a round
+    serving  threads that share 256 examples, 1 where there is too little work in them
     """
 
     network: str  # in words
@@ -65,6 +66,7 @@ class Workload:
     recipe: Recipe
     steps: int
     rivals: tuple[str, ...] = ("",)
+    serving: int = 2
 
     def data(self) -> tuple[np.ndarray, np.ndarray]:
         """x (BATCHES · B, …), float32 or int64 ids from a Zipf law; t (BATCHES · B,) int64"""
@@ -126,8 +128,8 @@ def _image(network: str, build: Network, recipe: Recipe, steps: int) -> Workload
     return Workload(network, build, IMAGE, 10, recipe, steps, ("", "channels-last"))
 
 
-def _text(network: str, build: Network, recipe: Recipe, steps: int, *rivals: str) -> Workload:
-    return Workload(network, build, TEXT, 2, recipe, steps, rivals or ("", "sparse"))
+def _text(network: str, build: Network, recipe: Recipe, steps: int, *rivals: str, serving: int = 2) -> Workload:
+    return Workload(network, build, TEXT, 2, recipe, steps, rivals or ("", "sparse"), serving)
 
 
 CNN = "3×3×32, pool, 3×3×64, pool, dropout, 10"
@@ -135,7 +137,7 @@ CNNBN = "twice 3×3 and 3×3, pool, of 32 and of 64 maps, 128, 10; batch norm"
 BAG = "mean of 200 vectors of 128, 2"
 
 WORKLOADS = {
-    "credit-b64": Workload("23-64-32-2", _credit, (23,), 2, _recipe(64, 1, 64), 500),
+    "credit-b64": Workload("23-64-32-2", _credit, (23,), 2, _recipe(64, 1, 64), 500, serving=1),
     "credit-b256": Workload("23-64-32-2", _credit, (23,), 2, _recipe(256, 1, 256), 300),
     "mlp-b128": Workload("784-256-128-10", _mlp, (784,), 10, _recipe(128, 1, 128, 2), 60),
     "cnn-b64": _image(CNN, _cnn, _recipe(64, 2, 32), 20),
@@ -149,7 +151,7 @@ WORKLOADS = {
     "lstm128-b64": _text("128, LSTM 128, 2", _recurrent(LSTM, 128), _recipe(64, 2, 32), 4),
     "gru64-b64": _text("128, GRU 64, 2", _recurrent(GRU, 64), _recipe(64, 1, 64), 5),
     "bilstm64-b64": _text("128, LSTM 64 both ways, 2", _recurrent(LSTM, 64, both=True), _recipe(64, 2, 32), 4),
-    "bag-b64": _text(f"{BAG}; lazy Adam", _bag, _recipe(64, 1, 64), 50, "sparse"),
+    "bag-b64": _text(f"{BAG}; lazy Adam", _bag, _recipe(64, 1, 64), 50, "sparse", serving=1),
     "bag-dense-b64": _text(f"{BAG}; dense Adam", _bag, _recipe(64, 1, 64, tables="dense"), 30, ""),
 }
 FORWARD = {  # network -> the workload that has it
@@ -189,14 +191,13 @@ def training(work: Workload, threads: int = 2) -> Iterator[None]:
 
 
 def serving(work: Workload, batch: int) -> Iterator[np.ndarray]:
-    """The outputs of a batch each time it is asked, on as many threads as it is trained with."""
-    threads = max(work.recipe.lanes, work.recipe.blas_threads)
+    """The outputs of a batch each time it is asked."""
     model = work.build(np.random.default_rng(1), 0.0)
     x = work.data()[0][:batch]
     most = (
         16 if work.shape == IMAGE else batch
     )  # images by few, so that what a layer leaves is in the cache for the next
-    with Inference(model, micro_batch=min(most, max(1, batch // threads)), threads=threads) as infer:
+    with Inference(model, micro_batch=min(most, max(1, batch // work.serving)), threads=work.serving) as infer:
         while True:
             yield infer(x)
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from numpy import add, dot, exp, multiply, reciprocal, subtract, tanh  # at every step: a name less to look up
+from numpy import add, exp, multiply, reciprocal, subtract, tanh  # at every step: a name less to look up
 
 from core.context import Array, Context
 from core.initializers import zeros
@@ -50,7 +50,7 @@ class GRU(Recurrent):
         for fresh, sigmoids, reset, update, asked, h1 in zip(  # a step, as views
             *gates, q[now], h[first + 1 : last + 1], strict=True
         ):
-            dot(u, h0, product)
+            np.dot(u, h0, product)
             add(sigmoids, of_sigmoids, sigmoids)
             add(exp(sigmoids, sigmoids), one, sigmoids)
             reciprocal(sigmoids, sigmoids)
@@ -92,7 +92,7 @@ class GRU(Recurrent):
         for t, every, of_product, kept in zip(range(first, last)[::-1], *each, strict=True):
             arrive(t)
             multiply(every, dh, every)
-            dot(back, of_product, share)
+            np.dot(back, of_product, share)
             multiply(dh, kept, dh)
             add(dh, share, dh)
 

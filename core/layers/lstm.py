@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from numpy import add, dot, exp, multiply, reciprocal, subtract, tanh  # at every step: a name less to look up
+from numpy import add, exp, multiply, reciprocal, subtract, tanh  # at every step: a name less to look up
 
 from core.context import Array, Context
 from core.layers.recurrent import ONES, Gates, Recurrent
@@ -46,7 +46,7 @@ class LSTM(Recurrent):
         each = z[now], z[now, units:], *(gates[:, k] for k in range(4)), h[after], c[after], squashed[now]
         h0, c0 = h[first], c[first]
         for every, sigmoids, g, i, f, o, h1, c1, tanh_c in zip(*each, strict=True):  # a step, as views
-            add(every, dot(u, h0, product), every)
+            add(every, np.dot(u, h0, product), every)
             tanh(g, g)
             add(exp(sigmoids, sigmoids), one, sigmoids)
             reciprocal(sigmoids, sigmoids)
@@ -92,5 +92,5 @@ class LSTM(Recurrent):
             add(dc, multiply(dh, to_c, share), dc)
             multiply(d_gif, dc, d_gif)
             multiply(d_o, dh, d_o)
-            dot(back, every, dh)
+            np.dot(back, every, dh)
             multiply(dc, forget, dc)

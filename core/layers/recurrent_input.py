@@ -15,6 +15,8 @@ from core.layers.lookup import sum_by_row
 from core.padded import Padded
 from core.parallel import even_cuts
 
+_PAD = 16  # a cache line: rows a power of two apart fall into the same few places of the cache
+
 
 class Words(Padded):
     """A padded batch whose steps are rows of `vectors`: values (N, T), which row each step is.
@@ -72,10 +74,10 @@ class WordInput:
 
     def __init__(self, x: Words, w: Array, bias: Array, ctx: Context) -> None:
         self.vectors, self.w = x.vectors, w
-        self.answers = ctx.buffer("answers", (len(self.vectors), len(w)))
+        self.answers = ctx.buffer("answers", (len(self.vectors), len(w) + _PAD))
 
         def answer(first: int, last: int) -> None:
-            some = np.dot(self.vectors[first:last], w.T, out=self.answers[first:last])
+            some = np.matmul(self.vectors[first:last], w.T, out=self.answers[first:last, : len(w)])
             some += bias[:, 0]
 
         ctx.side_by_side([partial(answer, *half) for half in even_cuts(len(self.vectors), 2)])
@@ -84,9 +86,9 @@ class WordInput:
 
     def read(self, first: int, last: int, z: Array, ctx: Context) -> None:
         c, g, n = z.shape
-        some = ctx.buffer("some", (c, n, g))
+        some = ctx.buffer("some", (c, n, g + _PAD))
         np.take(self.answers, self.places[first:last], 0, out=some, mode="clip")
-        np.copyto(z, some.transpose(0, 2, 1))
+        np.copyto(z, some[:, :, :g].transpose(0, 2, 1))
 
     def start_back(self, steps: int, ctx: Context) -> None:
         self.d = ctx.buffer("d of words", (steps, self.places.shape[1], len(self.w)))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import ClassVar
 
-from numpy import add, dot, multiply, subtract, tanh  # at every step: a name less to look up
+import numpy as np
+from numpy import add, multiply, subtract, tanh  # at every step: a name less to look up
 
 from core.context import Array, Context
 from core.layers.recurrent import Gates, Recurrent
@@ -32,7 +33,7 @@ class RNN(Recurrent):
         product = ctx.buffer("product", z.shape[1:])
         h0 = h[first]
         for every, h1 in zip(z[first:last], h[first + 1 : last + 1], strict=True):
-            add(every, dot(u, h0, product), every)
+            add(every, np.dot(u, h0, product), every)
             h0 = tanh(every, h1)
 
     def _retrace(
@@ -55,4 +56,4 @@ class RNN(Recurrent):
         back = u.T
         for t, every in zip(range(first, last)[::-1], d[::-1], strict=True):
             arrive(t)
-            dot(back, multiply(every, dh, every), dh)
+            np.dot(back, multiply(every, dh, every), dh)
