@@ -31,31 +31,28 @@ class GRU(Recurrent):
     gates: ClassVar[Gates] = ((2, 1), (0, -1), (1, -1))  # n r z
     recurrent_gates: ClassVar[Gates] = ((0, -1), (1, -1), (2, 1))  # r z q: in n r z q, both are neighbours
     blocks: ClassVar[int] = 4
+    kept: ClassVar[int] = 1  # q
 
     def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, output: str = "sequence") -> None:
         super().__init__(inputs, units, rng=rng, output=output)
         self.recurrent_bias = Parameter(zeros((units,)), decays=False)
 
-    def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
+    def _scan(self, z: Array, u: Array, states: list[Array], kept: Array, ctx: Context) -> None:
         (h,) = states
         units, n = self.units, z.shape[2]
-        q = ctx.buffer("q", (z.shape[0], units, n))
         product, share = ctx.buffer("product", (3 * units, n)), ctx.buffer("share", (units, n))
         bias = self.recurrent_bias.value[:, None]
         one, both = ONES[z.dtype], 2 * units
         of_sigmoids, of_q = product[:both], product[both:]
-        now = slice(first, last)
-        gates = z[now, :units], z[now, units:], z[now, units:both], z[now, both:]
-        h0 = h[first]
-        for fresh, sigmoids, reset, update, asked, h1 in zip(  # a step, as views
-            *gates, q[now], h[first + 1 : last + 1], strict=True
-        ):
+        each = z[:, :units], z[:, units:], z[:, units:both], z[:, both:], kept[:, 0], h[1:]
+        h0 = h[0]
+        for fresh, sigmoids, reset, update, q, h1 in zip(*each, strict=True):  # a step, as views
             np.dot(u, h0, product)
             add(sigmoids, of_sigmoids, sigmoids)
             add(exp(sigmoids, sigmoids), one, sigmoids)
             reciprocal(sigmoids, sigmoids)
-            add(of_q, bias, asked)
-            add(fresh, multiply(reset, asked, share), fresh)
+            add(of_q, bias, q)
+            add(fresh, multiply(reset, q, share), fresh)
             tanh(fresh, fresh)
             subtract(h0, fresh, share)
             multiply(share, update, share)
@@ -64,32 +61,31 @@ class GRU(Recurrent):
     def _retrace(
         self,
         first: int,
-        last: int,
         z: Array,
         u: Array,
         states: list[Array],
+        kept: Array,
         carried: list[Array],
         arrive: Callable[[int], None],
         d: Array,
         ctx: Context,
     ) -> None:
-        units, n = self.units, z.shape[2]
-        gates = z[first:last].reshape(-1, 3, units, n)
+        count, units, n = kept[:, 0].shape
+        gates = z.reshape(-1, 3, units, n)
         fresh, reset, update = (gates[:, k] for k in range(3))
-        q = ctx.buffer("q", (z.shape[0], units, n))[first:last]
         # d is at first what multiplies dh', for n, r, z and q
         multiply(gates, gates, d[:, :3])
         subtract(1, d[:, 0], d[:, 0])
         d[:, 1:3] -= gates[:, 1:]  # of a negated row: σ' = −σ (1 − σ)
         d[:, 0] *= subtract(1, update, d[:, 3])
-        d[:, 1] *= q
+        d[:, 1] *= kept[:, 0]
         d[:, 1] *= d[:, 0]
-        d[:, 2] *= subtract(states[0][first:last], fresh, d[:, 3])
+        d[:, 2] *= subtract(states[0][:-1], fresh, d[:, 3])
         multiply(d[:, 0], reset, d[:, 3])
         (dh,) = carried
         share, back = ctx.buffer("share", (units, n)), u.T
-        each = d[::-1], d[::-1, 1:].reshape(last - first, -1, n), update[::-1]
-        for t, every, of_product, kept in zip(range(first, last)[::-1], *each, strict=True):
+        each = d[::-1], d[::-1, 1:].reshape(count, -1, n), update[::-1]
+        for t, every, of_product, kept in zip(range(first, first + count)[::-1], *each, strict=True):
             arrive(t)
             multiply(every, dh, every)
             np.dot(back, of_product, share)

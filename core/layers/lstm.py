@@ -30,21 +30,20 @@ class LSTM(Recurrent):
     recurrent_gates: ClassVar[Gates] = gates
     states: ClassVar[int] = 2
     blocks: ClassVar[int] = 4
+    kept: ClassVar[int] = 1  # tanh c
 
     def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, output: str = "sequence") -> None:
         super().__init__(inputs, units, rng=rng, output=output)
         self.bias.value[units : 2 * units] = 1
 
-    def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
+    def _scan(self, z: Array, u: Array, states: list[Array], kept: Array, ctx: Context) -> None:
         h, c = states
         units, n = self.units, z.shape[2]
-        squashed = ctx.buffer("tanh c", (z.shape[0], units, n))
         product, fresh = ctx.buffer("product", (4 * units, n)), ctx.buffer("fresh", (units, n))
         one = ONES[z.dtype]
-        now, after = slice(first, last), slice(first + 1, last + 1)
-        gates = z[now].reshape(-1, 4, units, n)
-        each = z[now], z[now, units:], *(gates[:, k] for k in range(4)), h[after], c[after], squashed[now]
-        h0, c0 = h[first], c[first]
+        gates = z.reshape(-1, 4, units, n)
+        each = z, z[:, units:], *(gates[:, k] for k in range(4)), h[1:], c[1:], kept[:, 0]
+        h0, c0 = h[0], c[0]
         for every, sigmoids, g, i, f, o, h1, c1, tanh_c in zip(*each, strict=True):  # a step, as views
             add(every, np.dot(u, h0, product), every)
             tanh(g, g)
@@ -58,35 +57,34 @@ class LSTM(Recurrent):
     def _retrace(
         self,
         first: int,
-        last: int,
         z: Array,
         u: Array,
         states: list[Array],
+        kept: Array,
         carried: list[Array],
         arrive: Callable[[int], None],
         d: Array,
         ctx: Context,
     ) -> None:
-        units, n = self.units, z.shape[2]
-        shape = last - first, units, n
-        gates = z[first:last].reshape(-1, 4, units, n)
+        count, units, n = kept[:, 0].shape
+        gates = z.reshape(-1, 4, units, n)
         g, i, f, o = (gates[:, k] for k in range(4))
-        tanh_c = ctx.buffer("tanh c", (z.shape[0], units, n))[first:last]
+        tanh_c = kept[:, 0]
         # d is at first what multiplies dc' and dh'
         multiply(gates, gates, d)
         subtract(1, d[:, 0], d[:, 0])
         d[:, 1:] -= gates[:, 1:]  # of a negated row: σ' = −σ (1 − σ)
         d[:, 0] *= i
         d[:, 1] *= g
-        d[:, 2] *= states[1][first:last]
+        d[:, 2] *= states[1][:-1]
         d[:, 3] *= tanh_c
-        through = multiply(tanh_c, tanh_c, ctx.buffer("through", shape))  # dh' → dc'
+        through = multiply(tanh_c, tanh_c, ctx.buffer("through", tanh_c.shape))  # dh' → dc'
         subtract(1, through, through)
         through *= o
         dh, dc = carried
         share, back = ctx.buffer("share", (units, n)), u.T
-        steps = through, d[:, :3], d[:, 3], d.reshape(last - first, -1, n), f
-        each = range(first, last)[::-1], *(step[::-1] for step in steps)
+        steps = through, d[:, :3], d[:, 3], d.reshape(count, -1, n), f
+        each = range(first, first + count)[::-1], *(step[::-1] for step in steps)
         for t, to_c, d_gif, d_o, every, forget in zip(*each, strict=True):
             arrive(t)
             add(dc, multiply(dh, to_c, share), dc)

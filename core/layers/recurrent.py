@@ -44,6 +44,7 @@ class Recurrent(Layer):
     recurrent_gates   the same of the product with U
     blocks            how many blocks (H, N) of gradients `_retrace` makes at a step
     states            how many arrays make a state: h alone, or h and more
+    kept              how many blocks (H, N) `_retrace` needs of a step besides its gates and states
 
     Raises ValueError where x has other than E features, or a state another shape than (N, H).
     """
@@ -53,6 +54,7 @@ class Recurrent(Layer):
     recurrent_gates: ClassVar[Gates]
     blocks: ClassVar[int]
     states: ClassVar[int] = 1
+    kept: ClassVar[int] = 0
 
     def __init__(self, inputs: int, units: int, *, rng: np.random.Generator, output: str = "sequence") -> None:
         if output not in ("sequence", "last"):
@@ -86,8 +88,10 @@ class Recurrent(Layer):
         states = [ctx.buffer(f"state {i}", (t + 1, self.units, n)) for i in range(self.states)]
         for i, state in enumerate(states):
             state[0] = 0 if initial is None else self._checked(initial[i], n).T
-        z = ctx.buffer("z", (steps, len(w), n))
         chunks, hands = self._chunks(steps, n), ctx.inner(_HANDS)
+        height = steps if ctx.keeps else max((last - first for first, last in chunks), default=0)
+        z = ctx.buffer("z", (height, len(w), n))
+        kept = ctx.buffer("kept", (height, self.kept, self.units, n))
 
         def read_all(hand: int) -> None:
             for first, last in chunks[hand::_HANDS]:
@@ -96,11 +100,12 @@ class Recurrent(Layer):
         if shared := _shared(ctx):
             ctx.side_by_side([partial(read_all, hand) for hand in range(_HANDS)])
         for first, last in chunks:
+            now = slice(first, last) if ctx.keeps else slice(last - first)
             if not shared:
-                given.read(first, last, z[first:last], hands[0])
+                given.read(first, last, z[now], hands[0])
             with np.errstate(over="ignore"):  # e⁻ᵃ = ∞ where a gate is closed: σ = 0
-                self._scan(first, last, z, u, states, ctx)
-        ctx.save(given, lengths, states, z, u)
+                self._scan(z[now], u, [state[first : last + 1] for state in states], kept[now], ctx)
+        ctx.save(given, lengths, states, z, kept, u)
         y = states[0][1:].transpose(2, 0, 1)
         at = np.arange(n)
         return Padded(y, lengths) if isinstance(x, Padded) else y, tuple(s[lengths, :, at] for s in states)
@@ -112,7 +117,7 @@ class Recurrent(Layer):
 
         Of the final state, the gradients of its last arrays may be left out.
         """
-        given, lengths, states, z, u = ctx.saved
+        given, lengths, states, z, kept, u = ctx.saved
         steps, width, n = z.shape
         carried = [ctx.buffer(f"d state {i}", (self.units, n)) for i in range(self.states)]
         for carry in carried:
@@ -137,7 +142,8 @@ class Recurrent(Layer):
                 learn(hand, first, last)
 
         for i, (first, last) in enumerate(reversed(chunks)):
-            self._retrace(first, last, z, u, states, carried, arrive, part(first, last), ctx)
+            now, some = slice(first, last), [state[first : last + 1] for state in states]
+            self._retrace(first, z[now], u, some, kept[now], carried, arrive, part(first, last), ctx)
             if not shared:
                 learn(i % _HANDS, first, last)
         if shared:
@@ -155,25 +161,29 @@ class Recurrent(Layer):
 
     # --- what a kind of recurrence says ---------------------------------------------------------------
 
-    def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
-        """Walk from step `first` up to `last`: states[t] and z[t] (G, N) → states[t + 1]; z becomes the gates."""
+    def _scan(self, z: Array, u: Array, states: list[Array], kept: Array, ctx: Context) -> None:
+        """Walk over C steps: z (C, G, N) and the first of states (C + 1, H, N) → the others; z becomes the gates.
+
+        kept (C, kept, H, N) is for what `_retrace` needs besides.
+        """
         raise NotImplementedError
 
     def _retrace(
         self,
         first: int,
-        last: int,
         z: Array,
         u: Array,
         states: list[Array],
+        kept: Array,
         carried: list[Array],
         arrive: Callable[[int], None],
         d: Array,
         ctx: Context,
     ) -> None:
-        """Walk back and fill d (last − first, blocks, H, N): its first blocks are dz, its last ones those of U h.
+        """Walk back and fill d (C, blocks, H, N): its first blocks are dz, its last ones those of U h.
 
-        `arrive(t)` adds to `carried`, the gradients of the states, what comes from outside after step t.
+        states (C + 1, H, N) as `_scan` left them. `arrive(t)` adds to `carried`, the gradients of the states, what
+        comes from outside after step t, the steps being `first` and those that follow.
         """
         raise NotImplementedError
 
@@ -241,8 +251,8 @@ class Recurrent(Layer):
 
 
 def _shared(ctx: Context) -> bool:
-    """Whether there is a second thread to share the products with."""
-    return ctx.crew is not None and ctx.crew.threads > 1
+    """Whether there is a second thread to share the products with, and memory for those of all steps."""
+    return ctx.keeps and ctx.crew is not None and ctx.crew.threads > 1
 
 
 class _Sums:

@@ -28,32 +28,31 @@ class RNN(Recurrent):
     recurrent_gates: ClassVar[Gates] = gates
     blocks: ClassVar[int] = 1
 
-    def _scan(self, first: int, last: int, z: Array, u: Array, states: list[Array], ctx: Context) -> None:
+    def _scan(self, z: Array, u: Array, states: list[Array], kept: Array, ctx: Context) -> None:
         (h,) = states
         product = ctx.buffer("product", z.shape[1:])
-        h0 = h[first]
-        for every, h1 in zip(z[first:last], h[first + 1 : last + 1], strict=True):
+        h0 = h[0]
+        for every, h1 in zip(z, h[1:], strict=True):
             add(every, np.dot(u, h0, product), every)
             h0 = tanh(every, h1)
 
     def _retrace(
         self,
         first: int,
-        last: int,
         z: Array,
         u: Array,
         states: list[Array],
+        kept: Array,
         carried: list[Array],
         arrive: Callable[[int], None],
         d: Array,
         ctx: Context,
     ) -> None:
-        h = states[0][first + 1 : last + 1]
-        d = d[:, 0]
+        h, d = states[0][1:], d[:, 0]
         multiply(h, h, d)
         subtract(1, d, d)
         (dh,) = carried
         back = u.T
-        for t, every in zip(range(first, last)[::-1], d[::-1], strict=True):
+        for t, every in zip(range(first, first + len(d))[::-1], d[::-1], strict=True):
             arrive(t)
             np.dot(back, multiply(every, dh, every), dh)
