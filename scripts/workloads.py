@@ -194,9 +194,7 @@ def serving(work: Workload, batch: int) -> Iterator[np.ndarray]:
     """The outputs of a batch each time it is asked."""
     model = work.build(np.random.default_rng(1), 0.0)
     x = work.data()[0][:batch]
-    most = (
-        16 if work.shape == IMAGE else batch
-    )  # images by few, so that what a layer leaves is in the cache for the next
+    most = 64 if work.shape == IMAGE else batch  # images by few, so that what a layer leaves is near for the next
     with Inference(model, micro_batch=min(most, max(1, batch // work.serving)), threads=work.serving) as infer:
         while True:
             yield infer(x)

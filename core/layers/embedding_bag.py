@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from core.initializers import Initializer, uniform, zeros
 from core.layer import Layer, Parameter, Table
 from core.layers.lookup import checked_ids, distinct
 from core.padded import Padded
+from core.parallel import even_cuts
 
-_BLOCK = 1 << 15  # numbers gathered at a time: they stay in the cache
+_BLOCK = 1 << 17
 
 
 class EmbeddingBag(Layer):
@@ -56,10 +58,15 @@ class EmbeddingBag(Layer):
         n, t = ids.shape
         y = ctx.buffer("y", (n, table.shape[1]))
         some = max(1, _BLOCK // (t * table.shape[1]))
-        for a in range(0, n, some):
-            part = ids[a : a + some]
-            rows = table.take(part, 0, ctx.buffer("rows", (*part.shape, table.shape[1])), "clip")
-            np.matmul(w[a : a + some, None], rows, out=y[a : a + some, None])
+
+        def add_up(hand: int, first: int, last: int) -> None:
+            for a in range(first, last, some):
+                part = slice(a, min(a + some, last))
+                rows = ctx[hand].buffer("rows", (*ids[part].shape, table.shape[1]))
+                table.take(ids[part], 0, rows, "clip")
+                np.matmul(w[part, None], rows, out=y[part, None])
+
+        ctx.side_by_side([partial(add_up, hand, *half) for hand, half in enumerate(even_cuts(n, 2))])
         if self.bias is not None:
             y += self.bias.value
         return y
@@ -103,7 +110,12 @@ class EmbeddingBag(Layer):
         places *= n
         places += ctx.multiples(n, 1)[:, None]
         np.add.at(share.reshape(-1), places.reshape(-1), w.reshape(-1))
-        sums: Array = np.dot(share, dy, out=ctx.buffer("sums", (count, dy.shape[1])))
+        sums: Array = ctx.buffer("sums", (count, dy.shape[1]))
+
+        def add_up(first: int, last: int) -> None:
+            np.dot(share[first:last], dy, out=sums[first:last])
+
+        ctx.side_by_side([partial(add_up, *half) for half in even_cuts(count, 2)])
         return sums
 
     def _sums_of_one(self, places: Array, count: int, w: Array, dy: Array, ctx: Context) -> Array:
