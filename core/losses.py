@@ -77,7 +77,10 @@ class SoftmaxCrossEntropy(Loss):
         at = None if soft else _flat_index(t, n, k, ctx)
         column = ctx.buffer("column", (n, 1))
         z = ctx.buffer("dz", (n, k))
-        _row_maxima(y, column)
+        if k == 2:  # a reduction of rows so short costs eight times as much
+            np.maximum(y[:, :1], y[:, 1:], out=column)
+        else:
+            np.maximum.reduce(y, axis=1, keepdims=True, out=column)
         np.subtract(y, column, out=z)
         if soft or weight is not None or self.class_weights is not None or self.label_smoothing:
             return self._weighted(z, t, at, scale, ctx, weight)
@@ -118,14 +121,6 @@ class SoftmaxCrossEntropy(Loss):
         z -= q
         z *= scale
         return value * scale, z
-
-
-def _row_maxima(y: Array, out: Array) -> None:
-    """(N, K) → (N, 1)"""
-    if y.shape[1] == 2:  # a reduction of rows so short costs eight times as much
-        np.maximum(y[:, :1], y[:, 1:], out=out)
-    else:
-        np.maximum.reduce(y, axis=1, keepdims=True, out=out)
 
 
 def _class_weights(weights: Sequence[float] | None) -> Array | None:
