@@ -14,7 +14,7 @@ from core.layers.lookup import checked_ids, distinct
 from core.padded import Padded
 from core.parallel import even_cuts
 
-_BLOCK = 1 << 17
+_BLOCK = 1 << 17  # numbers gathered at a time: some bags, so that calls are few, and yet near when they are added up
 
 
 class EmbeddingBag(Layer):

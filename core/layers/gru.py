@@ -85,11 +85,11 @@ class GRU(Recurrent):
         (dh,) = carried
         share, back = ctx.buffer("share", (units, n)), u.T
         each = d[::-1], d[::-1, 1:].reshape(count, -1, n), update[::-1]
-        for t, every, of_product, kept in zip(range(first, first + count)[::-1], *each, strict=True):
+        for t, every, of_product, stays in zip(range(first, first + count)[::-1], *each, strict=True):
             arrive(t)
             multiply(every, dh, every)
             np.dot(back, of_product, share)
-            multiply(dh, kept, dh)
+            multiply(dh, stays, dh)
             add(dh, share, dh)
 
     def _recurrent_bias(self) -> Parameter:
