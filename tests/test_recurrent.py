@@ -191,6 +191,16 @@ def test_chunks_of_steps_are_no_more_than_chunks(kind, monkeypatch):
             np.testing.assert_allclose(ours, expected, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_serving_holds_the_gates_of_a_chunk_alone_and_answers_the_same(kind, monkeypatch):
+    layer, x = random(kind(4, 3, rng=np.random.default_rng(1))), sequences(np.random.default_rng(2), t=50)
+    learning, serving = Context(True, dtype=np.float64), Context(dtype=np.float64)
+    monkeypatch.setattr(recurrent, "_CHUNK", 4 * 4 * 3 * 3)
+    np.testing.assert_array_equal(counted(layer.forward(x, serving)), counted(layer.forward(x, learning)))
+    gates = 8 * int(x.lengths.max()) * len(kind.gates) * 3 * len(x)  # bytes, of all steps
+    assert learning.nbytes - serving.nbytes > 0.7 * gates
+
+
 # --- both ways ------------------------------------------------------------------------------------
 
 
@@ -493,8 +503,8 @@ class _LeaksBehindTheEnd(Conv1D):
 
 
 class _WrongState(LSTM):
-    def _retrace(self, first, last, z, u, states, carried, *rest):
-        super()._retrace(first, last, z, u, states, carried, *rest)
+    def _retrace(self, first, z, u, states, kept, carried, *rest):
+        super()._retrace(first, z, u, states, kept, carried, *rest)
         carried[1] *= -1
 
 
