@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core import (
+    GRU,
     LSTM,
     OPTIMIZERS,
     SGD,
@@ -23,6 +24,7 @@ from core import (
     Dropout,
     Embedding,
     EmbeddingBag,
+    EmbeddingRecurrent,
     Epoch,
     Examples,
     Flatten,
@@ -478,11 +480,22 @@ def reader(rng):
     return Sequential(Embedding(900, 24, rng=rng), LSTM(24, 96, rng=rng, output="last"), Dense(96, 2, rng=rng))
 
 
-def test_a_thread_without_a_lane_lends_a_hand_and_changes_no_bit():
+def word_reader(rng):
+    words = EmbeddingRecurrent(Embedding(900, 24, rng=rng), GRU(24, 96, rng=rng, output="last"))
+    return Sequential(words, Dense(96, 2, rng=rng))
+
+
+def wide_bag(rng):
+    return Sequential(EmbeddingBag(900, 64, rng=rng), Dense(64, 2, rng=rng))
+
+
+@pytest.mark.parametrize("network", [reader, word_reader, wide_bag])
+def test_a_thread_without_a_lane_lends_a_hand_and_changes_no_bit(network):
     data, told = reviews(64, height=900, longest=60), []
+    recipe = Recipe(epochs=2, batch_size=32, micro_batch=32, blas_threads=1)
     for threads in (1, 2, 4):
-        model = made(reader)
-        run(model, Recipe(epochs=2, batch_size=32, micro_batch=32), optimizer=Adam(0.01), data=data, threads=threads)
+        model = made(network)
+        run(model, recipe, optimizer=Adam(0.01), data=data, threads=threads)
         told.append(hashlib.sha256(b"".join(a.tobytes() for a in weights(model).values())).hexdigest())
     assert len(set(told)) == 1
 
