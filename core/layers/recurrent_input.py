@@ -105,12 +105,12 @@ class WordInput:
         dvectors = ctx.buffer("dvectors", self.vectors.shape) if ctx.needs_dx else None
 
         def learn() -> None:
-            np.add(dw, np.dot(sums.T, some, out=ctx.buffer("dw part", dw.shape)), out=dw)
+            np.add(dw, np.dot(sums.T, some, out=ctx[0].buffer("dw part", dw.shape)), out=dw)
 
         def hand_back() -> None:
             if dvectors is not None:
                 dvectors.fill(0)
-                dvectors[words] = np.dot(sums, self.w, out=ctx.buffer("d some", some.shape))
+                dvectors[words] = np.dot(sums, self.w, out=ctx[1].buffer("d some", some.shape))
 
         ctx.side_by_side((learn, hand_back))
         return dvectors
