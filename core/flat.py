@@ -18,13 +18,13 @@ class FlatParameters:
     names       their names, in the order of the vector: those that learn, grouped by how they are updated (matrices
                 whole, weights, biases; by learning-rate factor), then tables, then running statistics
     trainable   those that learn, in order; they fill vector[:learning]
-    tables      the last of them: tables that are updated row by row (none where not `lazy`)
+    tables      the last of them: tables of whose gradient only rows are kept (none where not `by_row`)
     frozen      {name: value} of those that do neither, which stay where they are
     """
 
-    def __init__(self, model: Layer, optimizer: Optimizer, *, lazy: bool = True) -> None:
+    def __init__(self, model: Layer, optimizer: Optimizer, *, by_row: bool = True) -> None:
         named = list(model.named_parameters())
-        self.optimizer, self.lazy = optimizer, lazy
+        self.optimizer, self.by_row = optimizer, by_row
         learning = sorted((pair for pair in named if not pair[1].frozen), key=lambda pair: self._group(pair[1]))
         observed = [pair for pair in named if isinstance(pair[1], Statistic)]
         self.frozen = {name: p.value for name, p in named if p.frozen and not isinstance(p, Statistic)}
@@ -63,7 +63,7 @@ class FlatParameters:
         return self.trainable[: len(self.trainable) - len(self.tables)]
 
     def _by_row(self, p: Parameter) -> bool:
-        return self.lazy and isinstance(p, Table)
+        return self.by_row and isinstance(p, Table)
 
     def _matrix(self, p: Parameter) -> bool:
         """Whether the rule must see it whole; a table is no map of vectors, but vectors side by side."""

@@ -117,7 +117,7 @@ def _drop(parameter: Parameter) -> None:
 class RowGradient:
     """The gradient of a table (V, E), of which most rows are zero: those that are not, each once.
 
-    ids      (U,) which rows, in the order in which they first came
+    ids      (U,) which rows, in the order in which they first came, until they are sorted
     values   (U, E) their gradients
     """
 
@@ -132,8 +132,7 @@ class RowGradient:
 
     def clear(self) -> None:
         """Nothing has occurred yet."""
-        self._places[self.ids[: self._placed]] = -1
-        self._placed = 0
+        self._forget_places()
         self._resize(0)
 
     def add(self, ids: Array, values: Array) -> None:
@@ -151,12 +150,26 @@ class RowGradient:
         self.values[at] = sums
         self._append(ids[new], np.take(values, new, 0, out=more[: len(new)], mode="clip"))
 
+    def sort(self) -> None:
+        """Put the rows in the order of the table."""
+        if (self.ids[1:] > self.ids[:-1]).all():
+            return
+        self._forget_places()
+        order = np.argsort(self.ids)
+        self.ids[:] = self.ids[order]
+        values = self._memory.buffer("sorted", self.values.shape)
+        self.values[:] = np.take(self.values, order, 0, out=values, mode="clip")
+
     def _places_of(self, ids: Array) -> Array:
         if not len(self._places):  # only where there are several parts to add
             self._places = np.full(self._height, -1, np.int32)
         self._places[self.ids[self._placed :]] = np.arange(self._placed, len(self.ids))
         self._placed = len(self.ids)
         return self._places[ids]
+
+    def _forget_places(self) -> None:
+        self._places[self.ids[: self._placed]] = -1
+        self._placed = 0
 
     def _append(self, ids: Array, values: Array) -> None:
         start = len(self.ids)

@@ -43,6 +43,16 @@ class Optimizer:
         """
         raise NotImplementedError
 
+    def update_table(self, w: Array, rows: Array, g: Array, slots: Slots, lr: float, t: int, scratch: Array) -> None:
+        """`update` of a block w (R, E) of a table whose gradient is g (U, E) in some rows (U,), and zero elsewhere.
+
+        The slots have the shape of w; scratch (2, R, E) is of any content.
+        """
+        scratch[0].fill(0)
+        scratch[0][rows] = g
+        held = {name: slot.reshape(-1) for name, slot in slots.items()}
+        self.update(w.reshape(-1), scratch[0].reshape(-1), held, lr, t, scratch[1].reshape(-1))
+
     def takes_matrix(self, shape: tuple[int, ...]) -> bool:
         """Whether the rule must see a parameter of this shape whole, as a matrix (its last axis against the others)."""
         return False
@@ -151,13 +161,29 @@ class Adam(Optimizer):
 
     def update(self, w: Array, g: Array, slots: Slots, lr: float, t: int, scratch: Array) -> None:
         m, v = slots["m"], slots["v"]
-        beta1, beta2 = self.betas
-        spread = sqrt((1 - beta2**t) / (1 - beta2))
-        np.multiply(m, beta1, out=m)
+        np.multiply(m, self.betas[0], out=m)
         np.add(m, g, out=m)
         np.multiply(g, g, out=scratch)
-        np.multiply(v, beta2, out=v)
+        np.multiply(v, self.betas[1], out=v)
         np.add(v, scratch, out=v)
+        self._move(w, m, v, lr, t, scratch)
+
+    def update_table(self, w: Array, rows: Array, g: Array, slots: Slots, lr: float, t: int, scratch: Array) -> None:
+        """The same bits as `update`, but g need not be spread out: where it is zero, m and v just shrink."""
+        m, v = slots["m"], slots["v"]
+        some, squares = scratch[0][: len(rows)], scratch[1][: len(rows)]
+        np.multiply(m, self.betas[0], out=m)
+        np.add(np.take(m, rows, 0, out=some, mode="clip"), g, out=some)
+        m[rows] = some
+        np.multiply(g, g, out=squares)
+        np.multiply(v, self.betas[1], out=v)
+        np.add(np.take(v, rows, 0, out=some, mode="clip"), squares, out=some)
+        v[rows] = some
+        self._move(w, m, v, lr, t, scratch[0])
+
+    def _move(self, w: Array, m: Array, v: Array, lr: float, t: int, scratch: Array) -> None:
+        beta1, beta2 = self.betas
+        spread = sqrt((1 - beta2**t) / (1 - beta2))
         np.sqrt(v, out=scratch)
         np.add(scratch, self.epsilon * spread, out=scratch)
         np.divide(m, scratch, out=scratch)

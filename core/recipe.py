@@ -73,6 +73,11 @@ class Recipe:
             raise ValueError(f"monitor is a name, not {self.monitor}")
         Penalty(self.l1, self.l2)
 
+    @property
+    def by_row(self) -> bool:
+        """Whether only the rows that occur of a table have a gradient; a penalty gives one to every row that learns."""
+        return self.tables == "lazy" or not (self.l1 or self.l2)
+
     def steps(self, examples: int) -> int:
         """How many updates a training on so many examples makes: what schedules are stretched over."""
         return self.epochs * len(batch_cuts(examples, self.batch_size))

@@ -116,7 +116,7 @@ def summary(
     held = _extrapolate(model, x, -(-per_lane // pieces))
     size = np.dtype(dtype_of(model)).itemsize
     learning = sum(p.value.size for p in model.trainable()) * size
-    tables = [p for p in model.trainable() if isinstance(p, Table) and recipe.tables == "lazy"]
+    tables = [p for p in model.trainable() if isinstance(p, Table) and recipe.by_row]
     ids = prod(shape)  # an example
 
     def met(examples: int) -> int:
@@ -128,11 +128,12 @@ def summary(
     matrices = [p.value.nbytes for p in whole if optimizer is not None and optimizer.takes_matrix(p.value.shape)]
     copies = 1 + (recipe.average > 0) + (recipe.patience > 0)
     slots = len(optimizer.slots) if optimizer is not None else 0
+    fetched = (1 + slots) * met(recipe.batch_size) if recipe.tables == "lazy" else 0
     return Summary(
         rows=tuple(rows),
         weights=sum(p.value.nbytes for p in model.parameters()) * copies,
         gradients=(dense * (2 if pieces > 1 else 1) + met(per_lane)) * recipe.lanes,
-        slots=slots * learning + max([min(learning, CHUNK * size), *matrices]) + (1 + slots) * met(recipe.batch_size),
+        slots=slots * learning + max([min(learning, CHUNK * size), *matrices]) + fetched,
         activations=held * recipe.lanes,
     )
 

@@ -92,7 +92,7 @@ def fit(
         check_input(examples.x, model)
     threads = max(1, cores() if threads is None else threads)
     state = State() if state is None else state
-    flat = FlatParameters(model, optimizer, lazy=recipe.tables == "lazy")
+    flat = FlatParameters(model, optimizer, by_row=recipe.by_row)
     state.bind(flat, optimizer.slots, averages=recipe.average > 0, keeps_best=recipe.patience > 0)
     state.check_position(recipe.epochs, len(batch_cuts(len(data), recipe.batch_size)))
     lanes = [Lane(i, model, loss, data, metrics or {}, flat, recipe) for i in range(recipe.lanes)]
@@ -101,6 +101,7 @@ def fit(
         flat,
         [lane.grads for lane in lanes],
         state.slots,
+        lazy=recipe.tables == "lazy",
         penalty=penalty,
         clip_norm=recipe.clip_norm,
         clip_value=recipe.clip_value,

@@ -18,12 +18,14 @@ from core.optimizers import Slots
 from core.parallel import Crew, even_cuts
 from core.regularizers import Penalty
 
+_NOTHING: Array = np.empty(0)
+BLOCK = 4 * CHUNK  # elements of a table: more calls on smaller blocks wait for each other, on two threads
 WORTH_A_THREAD = 100_000  # elements: below, handing over costs more than it gains
 
 
 @dataclass
 class _Chunk:
-    """A stretch of the vector; or some rows of a table, which are fetched from their homes and put back there."""
+    """A stretch of the vector; a block of a table; or some rows of it, fetched from their homes and put back there."""
 
     w: Array
     grads: list[Array]  # one a lane; the first one ends as their sum
@@ -34,6 +36,7 @@ class _Chunk:
     decays: bool
     squares: float = 0.0  # Σ g²
     homes: Sequence[tuple[Array, Array, Array]] = ()  # (table, ids, those rows) of the weights and of each slot
+    rows: Array | None = None  # of the block, to which the gradient belongs; None: to all of w
 
     def fetch(self) -> None:
         for table, ids, rows in self.homes:
@@ -44,7 +47,14 @@ class _Chunk:
             table[ids] = rows
 
 
-class _TableRows:
+def _add_up(grads: list[RowGradient]) -> RowGradient:
+    """The sum of the lanes' gradients of a table, in their order"""
+    for other in grads[1:]:
+        grads[0].add(other.ids, other.values)
+    return grads[0]
+
+
+class _LazyTable:
     """A table's share of an update: the rows that occurred, in any lane."""
 
     def __init__(self, p: Parameter, slots: Slots, grads: list[RowGradient]) -> None:
@@ -53,10 +63,8 @@ class _TableRows:
         self._memory = Context(dtype=p.value.dtype)
 
     def chunks(self, scratch: list[Array], before: int) -> list[_Chunk]:
-        """Add up the lanes, in their order, and cut the rows into chunks, which come after so many others."""
-        grad = self.grads[0]
-        for other in self.grads[1:]:
-            grad.add(other.ids, other.values)
+        """Cut the rows that occurred into chunks, which come after so many others."""
+        grad = _add_up(self.grads)
         count, width = grad.values.shape
         w = self._memory.buffer("w", (count, width))
         slots = {name: self._memory.buffer(f"slot {name}", (count, width)) for name in self.slots}
@@ -78,12 +86,44 @@ class _TableRows:
         return chunks
 
 
+class _DenseTable:
+    """A table's share of an update: all rows, in blocks, with the gradient of those that occurred, in any lane."""
+
+    def __init__(self, p: Parameter, slots: Slots, grads: list[RowGradient]) -> None:
+        self.grads = grads
+        height, width = p.value.shape
+        cuts = even_cuts(height, -(-height // max(1, BLOCK // width)))
+        self.edges = [a for a, _ in cuts] + [height]
+        self.blocks = [
+            _Chunk(
+                w=p.value[a:b],
+                grads=[],
+                slots={name: slot[a:b] for name, slot in slots.items()},
+                scratch=_NOTHING,
+                average=None,
+                factor=p.lr_factor,
+                decays=p.decays,
+            )
+            for a, b in cuts
+        ]
+
+    def chunks(self, scratch: list[Array], before: int) -> list[_Chunk]:
+        """Give each block its rows of the gradient; the blocks come after so many other chunks."""
+        grad = _add_up(self.grads)
+        grad.sort()
+        cuts = np.searchsorted(grad.ids, self.edges).tolist()
+        for i, (block, start, a, b) in enumerate(zip(self.blocks, self.edges, cuts, cuts[1:], strict=False)):
+            block.rows, block.grads = grad.ids[a:b] - start, [grad.values[a:b]]
+            block.scratch = scratch[(before + i) % len(scratch)][: 2 * block.w.size].reshape(2, *block.w.shape)
+        return self.blocks
+
+
 class Update:
     """w ← rule(w, Σ of the lanes' gradients), with penalties, clipping, weight decay and averaging.
 
     All of it is elementwise, or cut at places that depend on model and batch alone, so the bits are those of one
-    thread. Of a table, only the rows that occurred are touched: the others neither decay nor move on by momentum. The
-    average is that of all rows.
+    thread. Of a table, where it is `lazy`, only the rows that occurred are touched: the others neither decay nor move
+    on by momentum. The average is that of all rows.
     """
 
     def __init__(
@@ -92,6 +132,7 @@ class Update:
         lanes: Sequence[Gradients],
         slots: dict[str, Array],
         *,
+        lazy: bool = True,
         penalty: Penalty | None = None,
         clip_norm: float = 0.0,
         clip_value: float = 0.0,
@@ -106,7 +147,7 @@ class Update:
         stretches = flat.stretches(groups)
         rest = [] if average is None else flat.rest()
         lengths = [stop - start for start, stop, _ in stretches] + [b - a for a, b in rest]
-        lengths += [max(CHUNK, p.value.shape[1]) for p in flat.tables]
+        lengths += [max(CHUNK, p.value.shape[1]) if lazy else 2 * max(BLOCK, p.value.shape[1]) for p in flat.tables]
         # `Crew` gives chunk i to thread i mod threads, so that each thread has a scratch of its own, and keeps it hot
         self.scratch = [np.empty(max(lengths, default=0), flat.vector.dtype) for _ in range(threads)]
         self.chunks = [
@@ -115,8 +156,9 @@ class Update:
         ]
         first = len(flat.dense)  # tables come after what is dense
         views = {name: flat.views(vector)[first:] for name, vector in slots.items()}
+        table = _LazyTable if lazy else _DenseTable
         self.tables = [
-            _TableRows(p, {name: held[i] for name, held in views.items()}, [lane.rows[p] for lane in lanes])
+            table(p, {name: held[i] for name, held in views.items()}, [lane.rows[p] for lane in lanes])
             for i, p in enumerate(flat.tables)
         ]
         self._rest = [  # averaged, though no chunk speaks for it: tables and running statistics
@@ -200,7 +242,10 @@ class Update:
         lr *= chunk.factor
         if self.optimizer.weight_decay and chunk.decays:
             np.multiply(chunk.w, 1 - lr * self.optimizer.weight_decay, out=chunk.w)
-        self.optimizer.update(chunk.w, g, chunk.slots, lr, t, chunk.scratch)
+        if chunk.rows is None:
+            self.optimizer.update(chunk.w, g, chunk.slots, lr, t, chunk.scratch)
+        else:
+            self.optimizer.update_table(chunk.w, chunk.rows, g, chunk.slots, lr, t, chunk.scratch)
         chunk.put_back()
         if chunk.average is not None:
             _move(chunk.average, chunk.w, self._decay(t), chunk.scratch)

@@ -115,6 +115,23 @@ def test_a_rule_may_be_applied_stretch_by_stretch(make):
 
 
 @EVERY_OPTIMIZER
+def test_a_table_of_which_some_rows_have_a_gradient_is_updated_to_the_same_bits(make):
+    rng = np.random.default_rng(2)
+    optimizer, (w, expected) = make(0.1), np.repeat(rng.standard_normal((1, 9, 4)).astype(np.float32), 2, 0)
+    slots, expected_slots = zero_slots(optimizer, w), zero_slots(optimizer, expected.reshape(-1))
+    for t, rows in enumerate((np.array([0, 3, 8]), np.array([3, 4]), np.array([], np.int64), np.arange(9)), 1):
+        g = rng.standard_normal((len(rows), 4)).astype(np.float32)
+        g.setflags(write=False)
+        optimizer.update_table(w, rows, g, slots, 0.1, t, np.full((2, 9, 4), np.nan, np.float32))
+        full = np.zeros_like(w)
+        full[rows] = g
+        optimizer.update(expected.reshape(-1), full.reshape(-1), expected_slots, 0.1, t, np.empty(36, np.float32))
+        np.testing.assert_array_equal(w, expected)
+        for name, slot in slots.items():
+            np.testing.assert_array_equal(slot.reshape(-1), expected_slots[name])
+
+
+@EVERY_OPTIMIZER
 def test_without_a_gradient_nothing_moves(make):
     w = steps_along(make(0.1), np.ones((2, 3)), np.zeros_like, 3, 0.1)
     np.testing.assert_array_equal(w, 1)

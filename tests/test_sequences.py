@@ -417,6 +417,23 @@ def test_a_lazy_update_is_the_dense_one_of_the_rows_that_occur():
     assert_close(weights(lazy), weights(dense), rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("lanes", [1, 3])
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_the_rows_that_occurred_update_a_dense_table_to_the_bits_of_its_whole_gradient(name, lanes, monkeypatch):
+    told = []
+    for by_row in (True, False):
+        monkeypatch.setattr(Recipe, "by_row", by_row)
+        state, model = State(), made(wide)
+        recipe = Recipe(
+            epochs=2, batch_size=30, lanes=lanes, micro_batch=9, tables="dense", clip_value=0.01, average=0.9
+        )
+        optimizer = OPTIMIZERS[name](0.01, weight_decay=0.1)
+        run(model, recipe, optimizer=optimizer, data=reviews(90, height=9000, longest=120), threads=2, state=state)
+        told.append(state.arrays())
+    for key, array in told[0].items():
+        np.testing.assert_array_equal(array, told[1][key], err_msg=key)
+
+
 def test_a_lazy_update_leaves_the_rows_alone_that_do_not_occur():
     model = made(lambda rng: Sequential(EmbeddingBag(40, 8, rng=rng), Dense(8, 2, rng=rng)))
     before = model[0].weight.value.copy()
