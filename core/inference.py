@@ -27,24 +27,26 @@ class Inference:
     with Inference(model, threads=2) as infer:
         y = infer(x)
 
-    Buffers stay, and inside of a `with` block so do the threads, with BLAS held to one; so that the answer to one
+    Buffers stay, and inside of a `with` block so do the threads, with BLAS held to its own; so that the answer to one
     example takes the time of the pass. For one caller at a time; the model itself may be shared.
 
-    micro_batch  examples that go through the model at once, at most
-    threads      how many share a larger input
+    micro_batch   examples that go through the model at once, at most
+    threads       how many share a larger input
+    blas_threads  threads of BLAS inside of a `with` block, for a model of few large products: these are shared sooner
     """
 
-    def __init__(self, model: Layer, *, micro_batch: int = 256, threads: int = 1) -> None:
+    def __init__(self, model: Layer, *, micro_batch: int = 256, threads: int = 1, blas_threads: int = 1) -> None:
         if micro_batch < 1:
             raise ValueError(f"micro_batch is a whole number from 1 up, not {micro_batch}")
         self.model, self.micro_batch, self.threads = model, micro_batch, max(1, threads)
+        self.blas_threads = max(1, blas_threads)
         self._dtype = dtype_of(model)
         self._contexts = [Context(dtype=self._dtype)]  # one a thread
         self._crew: Crew | None = None
         self._open = ExitStack()
 
     def __enter__(self) -> Inference:
-        self._open.enter_context(blas_threads(1))
+        self._open.enter_context(blas_threads(self.blas_threads))
         self._crew = self._open.enter_context(Crew(self.threads))
         return self
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import IO, Any
 
 from workloads import FORWARD, WORKLOADS, Workload, allocated, first_step, gemm_peak, peak, resident, serving, shares
@@ -35,7 +35,8 @@ TUNED = {
 RIVALS = ("torch", "compile", "jax", "onnxruntime", "one-thread")  # the last is ourselves, on one thread
 JOBS = [*WORKLOADS, *(f"{name}-forward{batch}" for batch in (1, 256) for name in FORWARD)]
 CHECK = "check"  # the child that leaves what the first step of all contenders must agree with
-TURN = 0.15  # seconds a round of predictions, about
+TURN = 0.3  # seconds a round of predictions, about
+PAUSE = 0.15  # seconds before a round: threads of BLAS and of others stay awake for a tenth
 Row = dict[str, Any]
 
 
@@ -80,7 +81,11 @@ def steps_of(contender: str, job: str, folder: Path) -> Iterator[Any]:
 
 
 def child(contender: str, job: str, folder: Path) -> None:
-    """Warm up and say so; then answer every line on standard input: "round" with seconds a step, else with facts."""
+    """Warm up and say so; then answer every line on standard input: "round" with seconds a step, else with facts.
+
+    A round begins with a pause, in which the threads of the one before fall asleep, and with as long a time of steps
+    that do not count: whoever comes out of a wait has all threads on one processor at first.
+    """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # what libraries print goes to standard error
     work, batch = parts(job)
@@ -101,6 +106,10 @@ def child(contender: str, job: str, folder: Path) -> None:
     print("ready", file=answers)
     for line in sys.stdin:
         if line.strip() == "round":
+            sleep(PAUSE)
+            warm = perf_counter() + PAUSE
+            while perf_counter() < warm:
+                next(steps)
             began = perf_counter()
             for _ in range(count):
                 next(steps)

@@ -56,7 +56,8 @@ class Workload:
 
     rivals   what PyTorch is timed with: "channels-last" images, "sparse" embeddings with SparseAdam, "" as it comes
     steps    a round
-    serving  threads that share 256 examples, 1 where there is too little work in them
+    serving  threads that share 256 examples, 1 where there is too little work in them; where BLAS has several threads
+             in training, it has them here instead
     """
 
     network: str  # in words
@@ -195,7 +196,10 @@ def serving(work: Workload, batch: int) -> Iterator[np.ndarray]:
     model = work.build(np.random.default_rng(1), 0.0)
     x = work.data()[0][:batch]
     most = 64 if work.shape == IMAGE else batch  # images by few, so that what a layer leaves is near for the next
-    with Inference(model, micro_batch=min(most, max(1, batch // work.serving)), threads=work.serving) as infer:
+    inside = work.recipe.blas_threads if batch > 1 else 1  # large products are shared sooner than examples
+    threads = 1 if inside > 1 else work.serving
+    micro_batch = min(most, max(1, batch // threads))
+    with Inference(model, micro_batch=micro_batch, threads=threads, blas_threads=inside) as infer:
         while True:
             yield infer(x)
 

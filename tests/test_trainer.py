@@ -28,6 +28,7 @@ from core import (
     Epoch,
     Examples,
     Flatten,
+    Inference,
     Layer,
     LayerNorm,
     MaxPool2D,
@@ -46,6 +47,7 @@ from core import (
     evaluate,
     fit,
     load_arrays,
+    predict,
     save_arrays,
 )
 from core.parallel import Crew
@@ -713,6 +715,18 @@ class Fails(Layer):
 
     def backward(self, dy, ctx):
         return dy
+
+
+@pytest.mark.parametrize("settings", [{}, {"micro_batch": 9, "threads": 3}, {"blas_threads": 2}])
+def test_inference_holds_blas_to_its_threads_and_gives_them_back(settings):
+    model = mlp(np.random.default_rng(0))
+    x = np.random.default_rng(1).standard_normal((40, 784)).astype(np.float32)
+    with threadpool_limits(1, "blas"):  # as many as others hold
+        with Inference(model, **settings) as infer:
+            assert set(blas()) == {settings.get("blas_threads", 1)}
+            y = infer(x)
+        assert set(blas()) == {1}
+    np.testing.assert_allclose(y, predict(model, x), rtol=1e-5, atol=1e-5)
 
 
 def test_an_error_on_the_thread_of_a_lane_reaches_the_caller():
