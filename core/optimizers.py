@@ -46,7 +46,8 @@ class Optimizer:
     def update_table(self, w: Array, rows: Array, g: Array, slots: Slots, lr: float, t: int, scratch: Array) -> None:
         """`update` of a block w (R, E) of a table whose gradient is g (U, E) in some rows (U,), and zero elsewhere.
 
-        The slots have the shape of w; scratch (2, R, E) is of any content.
+        Changes w and the slots, which have its shape, in place, and leaves g as it is; scratch (2, R, E) is of any
+        content.
         """
         scratch[0].fill(0)
         scratch[0][rows] = g
@@ -182,6 +183,7 @@ class Adam(Optimizer):
         self._move(w, m, v, lr, t, scratch[0])
 
     def _move(self, w: Array, m: Array, v: Array, lr: float, t: int, scratch: Array) -> None:
+        """w ← w − lr m̂ / (√v̂ + ε)"""
         beta1, beta2 = self.betas
         spread = sqrt((1 - beta2**t) / (1 - beta2))
         np.sqrt(v, out=scratch)

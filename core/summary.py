@@ -15,6 +15,7 @@ from core.layer import Layer, Parameter, Statistic, Table, dtype_of
 from core.observe import inner_layers, observe
 from core.optimizers import Optimizer
 from core.recipe import Recipe
+from core.update import BLOCK
 
 
 @dataclass(frozen=True)
@@ -129,11 +130,12 @@ def summary(
     copies = 1 + (recipe.average > 0) + (recipe.patience > 0)
     slots = len(optimizer.slots) if optimizer is not None else 0
     fetched = (1 + slots) * met(recipe.batch_size) if recipe.tables == "lazy" else 0
+    blocks = [2 * min(p.value.size, BLOCK) * size for p in tables if recipe.tables == "dense"]
     return Summary(
         rows=tuple(rows),
         weights=sum(p.value.nbytes for p in model.parameters()) * copies,
         gradients=(dense * (2 if pieces > 1 else 1) + met(per_lane)) * recipe.lanes,
-        slots=slots * learning + max([min(learning, CHUNK * size), *matrices]) + fetched,
+        slots=slots * learning + max([min(learning, CHUNK * size), *matrices, *blocks]) + fetched,
         activations=held * recipe.lanes,
     )
 

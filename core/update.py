@@ -147,7 +147,10 @@ class Update:
         stretches = flat.stretches(groups)
         rest = [] if average is None else flat.rest()
         lengths = [stop - start for start, stop, _ in stretches] + [b - a for a, b in rest]
-        lengths += [max(CHUNK, p.value.shape[1]) if lazy else 2 * max(BLOCK, p.value.shape[1]) for p in flat.tables]
+        lengths += [
+            max(CHUNK, p.value.shape[1]) if lazy else 2 * min(p.value.size, max(BLOCK, p.value.shape[1]))
+            for p in flat.tables
+        ]
         # `Crew` gives chunk i to thread i mod threads, so that each thread has a scratch of its own, and keeps it hot
         self.scratch = [np.empty(max(lengths, default=0), flat.vector.dtype) for _ in range(threads)]
         self.chunks = [

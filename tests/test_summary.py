@@ -18,7 +18,9 @@ from core import (
     ConvPool2D,
     Dense,
     Embedding,
+    EmbeddingBag,
     EmbeddingConvMaxPool1D,
+    Examples,
     Layer,
     MaxPool2D,
     Muon,
@@ -195,14 +197,14 @@ def test_a_summary_prints_as_a_table():
     assert len({len(line) for line in lines[1:-1]}) == 1
 
 
-def held_by_a_training(network, recipe, optimizer):
+def held_by_a_training(network, recipe, optimizer, data=None):
     """The bytes of all arrays that a warm training holds beside its examples.
 
     NumPy's arrays have a domain of their own in tracemalloc; the objects of Python around them, some ten KiB a lane,
     are not what a summary is about.
     """
     validation = examples(network, 10) if recipe.patience else None
-    model, data = network(np.random.default_rng(0)), examples(network, 3 * recipe.batch_size)
+    model, data = network(np.random.default_rng(0)), data or examples(network, 3 * recipe.batch_size)
     gc.collect()
     tracemalloc.start()
     try:
@@ -229,6 +231,16 @@ RECIPES = {
 def test_the_memory_told_is_what_a_training_then_holds(network, recipe):
     held = held_by_a_training(network, recipe, Adam(1e-3))
     told = summary(network(RNG), SHAPES[network], recipe=recipe, optimizer=Adam(1e-3))
+    assert told.memory == pytest.approx(held, rel=0.05)
+
+
+@pytest.mark.parametrize("settings", [{"tables": "lazy"}, {"tables": "dense"}, {"tables": "dense", "l2": 1e-4}])
+def test_the_memory_told_counts_what_a_table_takes(settings):
+    network = lambda rng: Sequential(EmbeddingBag(20_000, 64, rng=rng), Dense(64, 2, rng=rng))  # noqa: E731
+    recipe = Recipe(batch_size=64, blas_threads=1, **settings)
+    ids = np.arange(1, 1 + 3 * 64 * 8).reshape(-1, 8)  # each once, the most that a batch may meet
+    held = held_by_a_training(network, recipe, Adam(1e-3), Examples(ids, np.arange(3 * 64) % 2))
+    told = summary(network(RNG), (8,), recipe=recipe, optimizer=Adam(1e-3), dtype=np.int64)
     assert told.memory == pytest.approx(held, rel=0.05)
 
 
