@@ -10,6 +10,7 @@ curves.png          the history, drawn
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -110,11 +111,15 @@ class Run:
         save_model(self.folder / "model", arrays, facts)
 
     def read_history(self, epochs: int) -> list[Facts]:
-        """The lines of the first `epochs` epochs; what stands beyond was written for a state that never came to be."""
+        """The lines of the first `epochs` epochs; what stands beyond was written for a state that never came to be.
+
+        So was a last line without an end, which is being written, or was when the program was killed.
+        """
         if not self.history.is_file():
             return []
         try:
-            lines = [json.loads(line) for line in self.history.read_text("utf-8").splitlines()]
+            whole, _, _ = self.history.read_text("utf-8").rpartition("\n")
+            lines = [json.loads(line) for line in whole.splitlines()]
             kept = [line for line in lines if line["epoch"] < epochs]
             for line in kept:
                 total = line["seconds"] + line["loss"] + line["lr"] + sum(v or 0 for v in line["validation"].values())
@@ -126,7 +131,14 @@ class Run:
 
     def save_history(self, lines: list[Facts]) -> None:
         """Replace the history."""
-        write_atomically(self.history, "".join(json.dumps(_finite(line)) + "\n" for line in lines).encode())
+        write_atomically(self.history, b"".join(map(_encoded, lines)))
+
+    def add_to_history(self, line: Facts) -> None:
+        """Write one more line."""
+        with open(self.history, "ab") as file:
+            file.write(_encoded(line))
+            file.flush()
+            os.fsync(file.fileno())
 
 
 def next_run(parent: Path, name: str) -> Run:
@@ -143,6 +155,10 @@ def next_run(parent: Path, name: str) -> Run:
     except OSError as error:
         raise InputError(f"{parent} cannot be used ({error.strerror}): give --out.") from error
     return Run(parent / f"{name}-{number}")
+
+
+def _encoded(line: Facts) -> bytes:
+    return json.dumps(_finite(line)).encode() + b"\n"
 
 
 def _finite(value: Any) -> Any:

@@ -268,7 +268,7 @@ def _train(
         closing = isinstance(event, Step) and event.batch + 1 == event.batches
         if isinstance(event, Epoch):
             history.append(_line(event, state))
-            run.save_history(history)
+            run.add_to_history(history[-1])
         halted = not closing and stop()
         due = ended or halted or (not closing and (state.step == 1 or perf_counter() - saved > SAVE_EVERY))
         if due and state.is_finite():  # weights that are not finite end the training at its next step

@@ -18,7 +18,7 @@ from apps.errors import InputError
 from apps.mnist.data import load
 from apps.mnist.task import MNIST
 from apps.predictor import open_predictor
-from apps.run import check_data, next_run
+from apps.run import Run, check_data, next_run
 from apps.training import Plan, choose, outputs
 from core import load_arrays, save_arrays
 from core.metrics import softmax
@@ -216,6 +216,21 @@ def test_history_beyond_the_saved_state_is_dropped(capsys):
     history.write_text(lines + lines.splitlines()[-1].replace('"epoch": 1', '"epoch": 2') + "\n")
     assert train("--out", "run", "--resume") == 0
     assert len(history.read_text().splitlines()) == 2
+
+
+def test_a_line_of_history_that_was_cut_off_is_not_one(capsys):
+    train("--out", "run")
+    run, history = Run(Path("run")), Path("run/history.jsonl")
+    whole, lines = history.read_bytes(), run.read_history(9)
+    assert len(lines) == 2
+    run.add_to_history(lines[-1] | {"epoch": 2})
+    assert history.read_bytes().startswith(whole)
+    assert len(run.read_history(9)) == 3
+    for cut in (1, 5, 200):
+        history.write_bytes(history.read_bytes()[:-cut])
+        assert run.read_history(9) == lines
+    assert train("--out", "run", "--resume") == 0
+    assert history.read_bytes() == whole
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):

@@ -289,7 +289,7 @@ def train(
                 halted = isinstance(event.event, Step) and stop()
                 if isinstance(event.event, Epoch):
                     history.append(_line(event))
-                    run.save_history(history)
+                    run.add_to_history(history[-1])
                 if halted or isinstance(event.event, Epoch):
                     features = {"schema": plan.data.schema.facts()}
                     save_arrays(run.state, bag.arrays(), plan.facts() | features | {"bag": bag.facts()})
