@@ -182,7 +182,8 @@ def _train(task: Task, arguments: argparse.Namespace) -> int:
 
 def _taught(plan: Plan, data: str | None, teacher: str, given: dict[str, Any]) -> Plan:
     """The plan with what a teacher labels, and with as many epochs as so many examples need."""
-    assert plan.task.teach is not None
+    if plan.task.teach is None:
+        raise InputError(f"{plan.task.name} takes no teacher: leave --teacher out.")
     plan = plan.task.teach(plan, data, teacher, partial(counted, f"{teacher} labels {plan.task.unit}"))
     if "epochs" in given:
         return plan
@@ -382,11 +383,10 @@ def predict(argv: Sequence[str] | None = None) -> int:
 def _predict(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
-    if arguments.out and (arguments.out.is_dir() or (arguments.out.exists() and not arguments.out.is_file())):
-        raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
+    out = None if arguments.out is None else file_to_write(arguments.out)
     answers = _answers(task, predictor, arguments)
-    if arguments.out:
-        write_atomically(arguments.out.resolve(), _table(answers).encode("utf-8", "surrogateescape"))
+    if out is not None:
+        write_atomically(out, _table(answers).encode("utf-8", "surrogateescape"))
     if arguments.json:
         _print_json(answers)
     else:
@@ -397,6 +397,18 @@ def _predict(arguments: argparse.Namespace) -> int:
             label = "uncertain" if answer.get("uncertain") else answer["label"]
             print(f"{given:<{width}}  {label}   " + "  ".join(f"{k} {p:6.1%}" for k, p in likely))
     return 0
+
+
+def file_to_write(path: Path) -> Path:
+    """The file that --out names, links followed. Raises InputError where there is something else."""
+    try:
+        target = path.resolve()
+        sound = target.is_file() or not target.exists()
+    except (OSError, RuntimeError):  # a link to itself
+        sound = False
+    if not sound:
+        raise InputError(f"{path} is not a file: give --out the name of a CSV file.")
+    return target
 
 
 def _shortened(text: str, most: int = 60) -> str:
@@ -413,10 +425,20 @@ def _answers(task: Task, predictor: Predictor, arguments: argparse.Namespace) ->
         texts = task.read_csv(arguments.csv, arguments.text)
         told = zip(texts, predictor.probabilities(texts), strict=True)
         return [{"input": text, **predictor.answer(p)} for text, p in told]
-    inputs = [line.rstrip("\r\n") for line in sys.stdin] if arguments.inputs == ["-"] else arguments.inputs
+    inputs = _standard_input() if arguments.inputs == ["-"] else arguments.inputs
     if not inputs:
         raise InputError("There is nothing to answer: give one INPUT or more.")
-    return [{"input": given, **predictor(task.open(given))} for given in inputs]
+    return [{"input": given, **predictor(task.open(given), explained=arguments.json)} for given in inputs]
+
+
+def _standard_input() -> list[str]:
+    """Its lines. Raises InputError where it is closed, or not UTF-8."""
+    if sys.stdin is None:
+        raise InputError("Standard input is closed: give the inputs themselves in place of -.")
+    try:
+        return [line.rstrip("\r\n") for line in sys.stdin]
+    except UnicodeDecodeError:
+        raise InputError("Standard input is not UTF-8: save it as UTF-8.") from None
 
 
 def _table(answers: list[dict[str, Any]]) -> str:

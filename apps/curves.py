@@ -13,7 +13,9 @@ INK, TRAIN, HELD, SOFT = "#22303c", "#2a6f97", "#e07a5f", "#d9dee3"
 
 
 def draw_curves(run: Run, history: Sequence[dict[str, Any]], title: str) -> None:
-    """Write the run's curves.png."""
+    """Write the run's curves.png; none where there is no history."""
+    if not history:
+        return
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator

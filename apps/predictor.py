@@ -10,7 +10,7 @@ import numpy as np
 
 from apps.calibration import read_calibration
 from apps.errors import InputError
-from apps.run import Facts, load_model
+from apps.run import Facts, description_file, load_model
 from apps.task import Encoder, Task
 from apps.training import Result, evaluate_on
 from core import Array, CheckpointError, Examples, Sequential, cores, predict
@@ -86,11 +86,12 @@ class Predictor:
         assert self.task.encode is not None
         return np.stack([self.task.encode(each) for each in inputs])
 
-    def __call__(self, raw: Any) -> dict[str, Any]:
+    def __call__(self, raw: Any, *, explained: bool = True) -> dict[str, Any]:
         """One raw input → {"label": the most probable, "probabilities": {label: p}}
 
         What is like nothing in the training, or blank, gets the label that the model has for a stranger, such as “not
-        a digit”, and "nearest", the most probable label all the same. The task may add an explanation.
+        a digit”, and "nearest", the most probable label all the same. The task may add whether the answer is
+        "uncertain", and an explanation, which takes longer than the answer.
         """
         x = self.encode([raw])
         z = self.logits(x)
@@ -103,7 +104,8 @@ class Predictor:
             "label": nearest if known else stranger,
             **({"nearest": nearest} if stranger else {}),
             "probabilities": answer["probabilities"],
-            **({} if self.task.explain is None else self.task.explain(self, raw)),
+            **({"uncertain": bool(p.max() < self.task.sure)} if self.task.sure else {}),
+            **(self.task.explain(self, raw) if explained and self.task.explain is not None else {}),
         }
 
     def answer(self, p: Array) -> dict[str, Any]:
@@ -127,6 +129,6 @@ def open_predictor(task: Task, *, model: str | None = None, run: Path | None = N
     if name not in task.entries:
         raise InputError(f"There is no model {name!r} for {task.name}: choose one of {', '.join(task.entries)}.")
     stem = WEIGHTS / f"{task.name}_{name}"
-    if not stem.with_suffix(".json").is_file():
+    if not description_file(stem).is_file():
         raise InputError(f"{name} comes without trained weights: train it, then give --run and the folder of the run.")
     return Predictor(task, stem, views=views)

@@ -30,7 +30,7 @@ from models import MOST_PARAMETERS, build
 
 Facts = dict[str, Any]
 
-MOST_JSON = 1 << 20  # bytes of a model.json
+MOST_JSON = 24 << 20  # bytes of a model.json: 50,000 words of 100 letters take 20 million
 MOST_WEIGHTS = 8 * MOST_PARAMETERS  # bytes of a model.safetensors
 _KINDS = {"task": str, "model": str, "arguments": dict, "labels": list, "data": dict, "recipe": dict, "metrics": dict}
 
@@ -122,12 +122,15 @@ class Run:
             lines = [json.loads(line) for line in whole.splitlines()]
             kept = [line for line in lines if line["epoch"] < epochs]
             for line in kept:
-                total = line["seconds"] + line["loss"] + line["lr"] + sum(v or 0 for v in line["validation"].values())
-                if not isfinite(total):
-                    raise ValueError(f"epoch {line['epoch']} holds a number that is not finite")
+                told = [value for name, value in line.items() if name not in _NO_NUMBERS]
+                told += line["validation"].values()
+                needed = [line["loss"], line["lr"], line["seconds"]]
+                if not all(map(_is_told, needed + [value for value in told if value is not None])):
+                    raise ValueError(f"epoch {line['epoch']} holds what is no number of a training")
             return kept
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
-            raise CheckpointError(f"{self.history}: the file is damaged ({error})") from None
+            remedy = "remove it to go on without it"
+            raise CheckpointError(f"{self.history}: the file is damaged ({error}); {remedy}") from None
 
     def save_history(self, lines: list[Facts]) -> None:
         """Replace the history."""
@@ -157,6 +160,14 @@ def next_run(parent: Path, name: str) -> Run:
     return Run(parent / f"{name}-{number}")
 
 
+_NO_NUMBERS = ("validation", "layers", "part")  # in a line of the history
+
+
+def _is_told(value: Any) -> bool:
+    """Whether it is a number that a training may tell, and a plot can show."""
+    return isinstance(value, int | float) and abs(value) < 1e100
+
+
 def _encoded(line: Facts) -> bytes:
     return json.dumps(_finite(line)).encode() + b"\n"
 
@@ -168,11 +179,29 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not isfinite(value) else value
 
 
+def weights_file(stem: Path) -> Path:
+    """STEM.safetensors"""
+    return stem.with_name(f"{stem.name}.safetensors")
+
+
+def description_file(stem: Path) -> Path:
+    """STEM.json"""
+    return stem.with_name(f"{stem.name}.json")
+
+
 def save_model(stem: Path, arrays: Mapping[str, Array], facts: Facts) -> None:
-    """Write STEM.safetensors and STEM.json; the weights first, since a description without weights serves nobody."""
-    save_arrays(stem.with_suffix(".safetensors"), arrays)
-    content = json.dumps({"format": FORMAT} | facts, indent=1, allow_nan=False, ensure_ascii=False)
-    write_atomically(stem.with_suffix(".json"), content.encode())
+    """Write STEM.safetensors and STEM.json; the weights first, since a description without weights serves nobody.
+
+    Raises InputError where the description would be larger than one that is read.
+    """
+    content = json.dumps({"format": FORMAT} | facts, indent=1, allow_nan=False, ensure_ascii=False).encode()
+    if len(content) > MOST_JSON:
+        raise InputError(
+            f"{description_file(stem)} would have more than {MOST_JSON // 2**20} MiB: give data with fewer, or shorter,"
+            " words or categories."
+        )
+    save_arrays(weights_file(stem), arrays)
+    write_atomically(description_file(stem), content)
 
 
 def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
@@ -180,26 +209,26 @@ def load_model(stem: Path, task: str) -> tuple[Sequential, Facts]:
 
     Raises CheckpointError where a file is missing, damaged, newer, or of another task.
     """
-    path = stem.with_suffix(".json")
+    path, weights = description_file(stem), weights_file(stem)
     facts = read_description(path)
     if facts["task"] != task:
         raise CheckpointError(f"{path}: this is a model for {facts['task']}, not for {task}")
-    arrays, _ = load_arrays(stem.with_suffix(".safetensors"), most=MOST_WEIGHTS)
-    arrays = unpack(stem.with_suffix(".safetensors"), arrays)
+    arrays, _ = load_arrays(weights, most=MOST_WEIGHTS)
+    arrays = unpack(weights, arrays)
     numbers = sum(array.size for array in arrays.values())
     try:
         model = build(facts["model"], facts["arguments"], rng=np.random.default_rng(0), most=numbers)
     except ValueError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    put_weights(stem.with_suffix(".safetensors"), model, arrays)
+    put_weights(weights, model, arrays)
     return model, facts
 
 
 def check_data(facts: Facts, data: TaskData) -> None:
     """Raises InputError where these are not the data that the described model learned from."""
-    if facts["data"]["fingerprint"] != data.fingerprint:
+    if facts["data"].get("fingerprint") != data.fingerprint:
         raise InputError(
-            f"The model learned from {facts['data']['name']}, which {data.name} is not: give --data as then."
+            f"The model learned from {facts['data'].get('name')}, which {data.name} is not: give --data as then."
         )
 
 
@@ -227,6 +256,6 @@ def read_description(path: Path) -> Facts:
         if not isinstance(facts.get(key), kind):
             raise CheckpointError(f"{path}: the file is damaged: {key} is missing or of the wrong kind")
     labels = facts["labels"]
-    if not labels or not all(isinstance(label, str) and label for label in labels) or len({*labels}) < len(labels):
-        raise CheckpointError(f"{path}: the file is damaged: its labels are not distinct words")
+    if len(labels) < 2 or not all(isinstance(label, str) and label for label in labels) or len({*labels}) < len(labels):
+        raise CheckpointError(f"{path}: the file is damaged: its labels are not distinct words, two or more")
     return facts

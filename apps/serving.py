@@ -13,7 +13,7 @@ from apps.credit.model import CreditModel, load_credit
 from apps.errors import InputError
 from apps.jobs import Order, find
 from apps.predictor import Predictor, open_predictor
-from apps.run import Run
+from apps.run import Run, description_file
 from apps.task import Task
 from apps.tasks import TASKS
 from core import Array, CheckpointError
@@ -98,7 +98,7 @@ def _place(name: str) -> tuple[Path, int]:
     """(the stem of a credit model's files, when they were written)"""
     stem = find(name.removeprefix(OWN)).run.folder / "model" if name.startswith(OWN) else WEIGHTS / f"credit_{name}"
     try:
-        return stem, stem.with_suffix(".json").stat().st_mtime_ns
+        return stem, description_file(stem).stat().st_mtime_ns
     except OSError:
         raise InputError("This model is gone, or its training has not left it yet.") from None
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from apps.errors import InputError
-from apps.run import load_model
+from apps.run import description_file, load_model
 from apps.task import Task
 from core import Layer, Parameter, Sequential
 from models import WEIGHTS
@@ -14,7 +14,7 @@ from models import WEIGHTS
 def find_stem(task: Task, name: str, flag: str) -> Path:
     """Where the files of a trained model are. Raises InputError where `name`, given by the flag, is none."""
     for stem in (WEIGHTS / f"{task.name}_{name}", Path(name) / "model"):
-        if stem.with_suffix(".json").is_file():
+        if description_file(stem).is_file():
             return stem
     raise InputError(f"{flag} {name}: this is neither a model with shipped weights nor the folder of a run.")
 

@@ -163,6 +163,7 @@ class Task:
     read_csv      (file, column) → raw inputs
     initialise    (model, training examples): set the first weights that are counted from data, before training
     calibrate     (model, held-out examples): set what makes probabilities mean what they say, after training
+    sure          where the most probable label is less probable, an answer is called uncertain; 0: never
     explain       (predictor, raw input) → what a prediction adds to the probabilities
     before        (plan, --data) → the plan of a training on unlabelled examples that goes before
     learn_from    (model, {name: weights that were learned before}): let the model begin with them
@@ -192,6 +193,7 @@ class Task:
     read_csv: Callable[[Path, str], list[Any]] | None = None
     initialise: Callable[[Sequential, Examples], None] | None = None
     calibrate: Callable[[Sequential, Examples], None] | None = None
+    sure: float = 0.0
     explain: Callable[[Any, Any], dict[str, Any]] | None = None
     before: Callable[[Any, str | None], Any] | None = None
     learn_from: Callable[[Sequential, Mapping[str, Array]], None] | None = None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from apps.command_line import command
 from apps.errors import InputError
-from apps.run import check_data, read_description
+from apps.run import check_data, description_file, read_description, weights_file
 from apps.sentiment.compact import compact
 from apps.sentiment.task import SENTIMENT
 
@@ -17,11 +17,18 @@ def write(arguments: argparse.Namespace) -> int:
     if not (arguments.run / "model.json").is_file():
         raise InputError(f"{arguments.run} is not the folder of a run: give the one printed at the end of a training.")
     described = read_description(arguments.run / "model.json")
-    data = SENTIMENT.load(arguments.data, described["data"].get("dataset"))
+    dataset, stem = described["data"].get("dataset"), arguments.out
+    if dataset not in SENTIMENT.datasets:
+        raise InputError(
+            f"{arguments.run} learned from {described['data'].get('name')}: only what learned from"
+            f" {', '.join(SENTIMENT.datasets)} is measured anew here."
+        )
+    if stem.resolve() == (arguments.run / "model").resolve():
+        raise InputError(f"{stem} are the files of the run itself: give another --out.")
+    data = SENTIMENT.load(arguments.data, dataset)
     check_data(described, data)
-    stem: Path = arguments.out
     facts = compact(SENTIMENT, arguments.run, stem, data)
-    size = sum(stem.with_suffix(end).stat().st_size for end in (".json", ".safetensors"))
+    size = sum(path(stem).stat().st_size for path in (description_file, weights_file))
     told = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in facts["metrics"].items())
     print(f"{stem}: {size / 2**20:.1f} MiB; {told}")
     return 0

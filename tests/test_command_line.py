@@ -218,6 +218,21 @@ def test_history_beyond_the_saved_state_is_dropped(capsys):
     assert len(history.read_text().splitlines()) == 2
 
 
+def test_a_description_that_nobody_would_read_is_not_written(capsys, monkeypatch):
+    monkeypatch.setattr("apps.run.MOST_JSON", 300)
+    assert train("--out", "run") == 2
+    assert "model.json would have more than" in capsys.readouterr().err
+    assert not Path("run/model.json").exists()
+
+
+def test_a_state_that_names_a_teacher_where_there_is_none_is_refused(capsys):
+    train("--out", "run")
+    arrays, facts = load_arrays("run/state.safetensors")
+    save_arrays("run/state.safetensors", arrays, facts | {"teacher": "cnn"})
+    assert train("--out", "run", "--resume") == 2
+    assert "takes no teacher: leave --teacher out" in capsys.readouterr().err
+
+
 def test_a_line_of_history_that_was_cut_off_is_not_one(capsys):
     train("--out", "run")
     run, history = Run(Path("run")), Path("run/history.jsonl")
@@ -368,6 +383,7 @@ def asking(**arguments):
         ("model.json", lambda b: b.replace(b'"inputs"', b'"rng"'), "takes no 'rng'"),
         ("model.json", labelled([]), "not distinct words"),
         ("model.json", labelled(["0"] * 10), "not distinct words"),
+        ("model.json", labelled(["0"]), "not distinct words, two or more"),
         ("model.json", labelled([None] * 10), "not distinct words"),
         ("model.json", labelled(list("01234567")), "not 8 finite numbers"),
         ("model.json", asking(inputs=784, outputs=10, hidden=[7000] * 60), "parameters"),
@@ -552,6 +568,10 @@ def test_a_stop_at_the_end_of_an_epoch_leaves_the_same_history(capsys, monkeypat
         '{"epoch": 0, "seconds": "x"}',
         '{"epoch": 0, "seconds": 1e999, "loss": 1.0, "lr": 0.1, "validation": {}}',
         '{"epoch": 0, "seconds": 1.0, "loss": 1.0, "lr": 0.1, "validation": []}',
+        '{"epoch": 0, "seconds": 1.0, "loss": 1.0, "lr": 1e308, "validation": {}}',
+        '{"epoch": 0, "seconds": 1.0, "loss": null, "lr": 0.1, "validation": {}}',
+        '{"epoch": 0, "seconds": 1.0, "loss": 1.0, "lr": 0.1, "validation": {}, "accuracy": {"a": 1}}',
+        '{"epoch": 0, "seconds": 1.0, "loss": 1.0, "lr": 0.1, "validation": {}, "fold": []}',
         "[" * 100_000,
     ],
 )
@@ -559,7 +579,11 @@ def test_a_damaged_history_is_named(capsys, line):
     train("--out", "run")
     Path("run/history.jsonl").write_text(line + "\n")
     assert train("--out", "run", "--resume") == 2
-    assert "history.jsonl: the file is damaged" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "history.jsonl: the file is damaged" in err
+    assert "remove it to go on without it" in err
+    Path("run/history.jsonl").unlink()
+    assert train("--out", "run", "--resume") == 0
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,9 @@ def write(path, rows=900, seed=0, **changes):
 TABLE = ["--csv", "a.csv", "--target", "default", "--protected", "sex,region", "--cost", "1:5", "--score", "incumbent"]
 
 
+TWICE = ["--derive", "x=positive(loan)", "--derive", "x=positive(income)"]
+
+
 def train(*flags):
     return command_line.train([*TABLE, "--model", "additive", "--epochs", "3", *flags])
 
@@ -169,6 +172,9 @@ def test_a_run_is_resumed_as_it_was_begun(capsys):
         (["--csv", "a.csv", "--target", "default", "--derive", "size"], "give NAME=RULE(COLUMN,…)"),
         (["--csv", "a.csv", "--target", "default", "--derive", "size=log(loan)"], "does not follow by a rule"),
         (["--csv", "a.csv", "--target", "default", "--derive", "x=positive(purpose)"], "no column of numbers"),
+        (["--csv", "a.csv", "--target", "default", *TWICE[:2], "--exclude", "x"], "no column 'x'"),
+        (["--csv", "a.csv", "--target", "default", *TWICE[:2], "--protected", "x"], "no column 'x'"),
+        (["--csv", "a.csv", "--target", "default", *TWICE], "x is derived twice: give each feature a name of its own"),
         (["--csv", "a.csv", "--target", "default", "--cost", "1"], "two numbers above 0"),
         (["--csv", "a.csv", "--target", "default", "--cost", "1:-5"], "two numbers above 0"),
         (["--csv", "a.csv", "--target", "default", "--model", "nope"], "choose one of blend"),
@@ -301,6 +307,21 @@ def test_the_input_is_never_overwritten(run, capsys):
     assert command_line.predict(["new.csv", "--run", str(run), "--out", "new.csv"]) == 2
     assert "is the input itself" in capsys.readouterr().err
     assert path.read_bytes() == before
+
+
+def test_what_is_no_file_is_not_replaced_and_a_link_is_followed(run, capsys):
+    write("new.csv", rows=20)
+    os.mkfifo("pipe")
+    Path("loop").symlink_to("loop")
+    for name in ("pipe", "loop", "."):
+        assert command_line.predict(["new.csv", "--run", str(run), "--out", name]) == 2
+        assert f"{name} is not a file: give --out the name of a CSV file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
+    Path("real.csv").write_text("before")
+    Path("link.csv").symlink_to("real.csv")
+    assert command_line.predict(["new.csv", "--run", str(run), "--out", "link.csv"]) == 0
+    assert Path("link.csv").is_symlink()
+    assert len(records("real.csv")) == 20
 
 
 def test_a_few_rows_are_printed_or_given_as_json(run, capsys):

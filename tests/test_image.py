@@ -183,6 +183,12 @@ def test_what_cannot_be_read_is_refused(name, tmp_path):
         open_image(f"{tmp_path}/{name}")
 
 
+def test_a_folder_is_named_once(tmp_path):
+    with pytest.raises(InputError) as caught:
+        open_image(tmp_path)
+    assert str(caught.value) == f"{tmp_path} cannot be read (it is not a file): give the path of an image file."
+
+
 def test_a_closed_file_is_refused():
     file = io.BytesIO(saved(drawing(), "PNG"))
     file.close()

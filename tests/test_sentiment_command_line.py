@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -17,6 +18,7 @@ from apps.predictor import Predictor
 from apps.sentiment import teaching
 from apps.sentiment.compact import compact
 from apps.sentiment.data import SAMPLE, read_csv
+from apps.sentiment.explain import SURE
 from apps.sentiment.task import SENTIMENT
 from apps.training import Plan, choose, prepare
 
@@ -78,6 +80,22 @@ def test_sentences_get_a_label_probabilities_and_a_part_for_every_word(run, caps
     assert empty["tokens"] == []
     with open("table.csv", encoding="utf-8", newline="") as file:
         assert [row["input"] for row in csv.DictReader(file)] == ["What a wonderful meal!", ""]
+
+
+def test_an_answer_that_is_not_explained_is_the_same(run, capsys):
+    predictor = Predictor(SENTIMENT, run / "model")
+    doubts = set()
+    for text in ("What a wonderful meal!", "A terrible, boring waste.", "the", ""):
+        whole, short = predictor(text), predictor(text, explained=False)
+        assert list(short) == ["label", "probabilities", "uncertain"]
+        assert short.items() <= whole.items()
+        assert short["uncertain"] == (max(short["probabilities"].values()) < SURE)
+        doubts.add(short["uncertain"])
+    assert doubts == {False, True}
+    assert command_line.predict(["sentiment", "--run", str(run), "What a wonderful meal!", "the"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert "  positive  " in first
+    assert "  uncertain  " in second
 
 
 def test_standard_input_is_a_text_a_line(run, capsys, monkeypatch):
@@ -220,6 +238,30 @@ def test_a_wrong_turn_in_asking_is_one_sentence(run, capsys, flags, message):
 
 
 @pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        (None, "Standard input is closed: give the inputs themselves in place of -"),
+        (io.TextIOWrapper(io.BytesIO(b"fine\n\xff\n"), "utf-8"), "Standard input is not UTF-8: save it as UTF-8"),
+    ],
+)
+def test_standard_input_that_cannot_be_read_is_one_sentence(run, capsys, monkeypatch, stream, message):
+    monkeypatch.setattr("sys.stdin", stream)
+    assert command_line.predict(["sentiment", "--run", str(run), "-"]) == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert len(err.splitlines()) == 1
+
+
+def test_what_is_no_file_is_not_replaced_by_a_table(run, capsys):
+    os.mkfifo("pipe")
+    Path("loop").symlink_to("loop")
+    for name in ("pipe", "loop", "."):
+        assert command_line.predict(["sentiment", "--run", str(run), "fine", "--out", name]) == 2
+        assert f"{name} is not a file: give --out the name of a CSV file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
+
+
+@pytest.mark.parametrize(
     ("damage", "message"),
     [
         (lambda facts: facts | {"encoder": None}, "words are missing"),
@@ -267,6 +309,29 @@ def test_the_command_that_makes_compact_writes_a_model(run, tmp_path):
     wrong = compacted(tmp_path, "--out", tmp_path / "other")
     assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
     assert "is not the folder of a run" in wrong.stderr
+
+
+def test_a_compact_model_takes_the_place_of_no_other(run, tmp_path):
+    data = SENTIMENT.load("sample", "imdb")
+    for name in ("v1.2", "v1.3"):
+        compact(SENTIMENT, run, tmp_path / name, data)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert {"v1.2.json", "v1.2.safetensors", "v1.3.json", "v1.3.safetensors"} <= names
+    before = (run / "model.safetensors").read_bytes()
+    wrong = compacted(run, "--data", "sample", "--out", run / "model")
+    assert wrong.returncode == 2
+    assert "are the files of the run itself: give another --out" in wrong.stderr
+    assert (run / "model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("dataset", [None, ["imdb"], "news.csv"])
+def test_only_what_learned_from_a_data_set_is_made_compact(run, tmp_path, dataset):
+    facts = json.loads((run / "model.json").read_text("utf-8"))
+    facts["data"]["dataset"] = dataset
+    (tmp_path / "model.json").write_text(json.dumps(facts), "utf-8")
+    wrong = compacted(tmp_path, "--out", tmp_path / "small")
+    assert (wrong.returncode, len(wrong.stderr.splitlines())) == (2, 1)
+    assert "only what learned from imdb" in wrong.stderr
 
 
 def test_a_share_of_the_labels_is_used(run, capsys):

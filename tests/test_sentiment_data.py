@@ -194,6 +194,8 @@ GOOD = [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")]
     [
         ([*GOOD, ("e", "z")], "label 'z' occurs once in .*bad.csv, in row 6: every label needs two rows"),
         ([*GOOD, ("e", " ")], "Row 6 of .*bad.csv has no label: fill it in"),
+        ([*GOOD, (), (), ("e", "z")], "label 'z' occurs once in .*bad.csv, in row 8: every label needs two rows"),
+        ([(), *GOOD, (), ("e", " ")], "Row 8 of .*bad.csv has no label: fill it in"),
         ([*GOOD, ("e",)], "Row 6 of .*bad.csv has 1 columns, so no label"),
         ([*GOOD, ("e" * 10_000_000, "x")], "Row 6 of .*bad.csv is too long: a text may have 100,000 characters: cut"),
         ([*GOOD, ("e" * 120_000, "x")], "Row 6 of .*bad.csv has 120,000 characters, more than the 100,000"),
@@ -210,6 +212,8 @@ def test_a_file_that_is_no_csv_is_named(tmp_path):
     path = write(tmp_path / "a.csv", GOOD)
     with pytest.raises(InputError, match="no column 'review' of its own: it has text, label; give the name of one"):
         read_csv(path, "review")
+    with pytest.raises(InputError, match=r"it has n0, n1, .*, n29; give the name of one"):
+        read_csv(write(tmp_path / "wide.csv", [], [f"n{i}" for i in range(10_000)]), "review")
     with pytest.raises(InputError, match="it has it twice"):
         read_csv(write(tmp_path / "b.csv", GOOD, ("text", "text")), "text")
     (tmp_path / "c.csv").write_bytes(b"text,label\nfine,x\ncaf\xe9,x\n")

@@ -28,7 +28,7 @@ from apps.credit.training import Event, Plan, Trained, choose, saved_facts
 from apps.credit.training import train as training
 from apps.errors import InputError
 from apps.progress import notice
-from apps.run import Run, next_run
+from apps.run import Run, description_file, next_run
 from apps.task import Recipe
 from apps.training import versions
 from core import Epoch, Step
@@ -361,7 +361,7 @@ def open_credit(model: str | None, run: Path | None) -> tuple[CreditModel, str]:
     if name not in MODELS:
         raise InputError(f"There is no model {name!r} for credit: choose one of {', '.join(MODELS)}.")
     stem = WEIGHTS / f"credit_{name}"
-    if not stem.with_suffix(".json").is_file():
+    if not description_file(stem).is_file():
         raise InputError(f"{name} comes without trained weights: train it, then give --run and the folder of the run.")
     return load_credit(stem), name
 
@@ -396,10 +396,9 @@ def _predict(arguments: argparse.Namespace) -> int:
     if extra := extra_columns(model, names):
         notice(f"Columns that the model does not know are kept and not looked at: {', '.join(extra[:10])}.")
     if arguments.out is not None:
-        if arguments.out.is_dir():
-            raise InputError(f"{arguments.out} is not a file: give --out the name of a CSV file.")
+        out = shared.file_to_write(arguments.out)
         with _counter() as seen:
-            tally = score_csv(model, source, arguments.out, threads=arguments.threads, seen=seen)
+            tally = score_csv(model, source, out, threads=arguments.threads, seen=seen)
         notice(
             f"{tally.rows:,} rows: {tally.accepted:,} accepted, {tally.refused:,} refused; written to {arguments.out}."
         )

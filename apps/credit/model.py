@@ -12,7 +12,7 @@ import numpy as np
 
 from apps.credit.encoding import Encoder
 from apps.credit.schema import Schema
-from apps.run import MOST_WEIGHTS, Facts, read_description, save_model
+from apps.run import MOST_WEIGHTS, Facts, description_file, read_description, save_model, weights_file
 from core import Array, CheckpointError, Sequential, load_arrays, predict, save_arrays
 from core.checkpoint import put_weights
 from core.metrics import sigmoid
@@ -159,7 +159,7 @@ class CreditModel:
         serving |= {"slope": self.slope, "intercept": self.intercept, "cost": list(self.cost)}
         serving |= {"points": [self.points.base, self.points.odds, self.points.pdo]}
         save_model(stem, arrays, facts | {"schema": self.schema.facts()})
-        save_arrays(stem.with_suffix(".safetensors"), arrays, {"credit": serving})
+        save_arrays(weights_file(stem), arrays, {"credit": serving})
 
 
 def load_credit(stem: Path) -> CreditModel:
@@ -167,7 +167,7 @@ def load_credit(stem: Path) -> CreditModel:
 
     Raises CheckpointError where a file is missing, damaged, newer, or of another task.
     """
-    path, described = stem.with_suffix(".safetensors"), stem.with_suffix(".json")
+    path, described = weights_file(stem), description_file(stem)
     facts = read_description(described)
     if facts["task"] != "credit":
         raise CheckpointError(f"{described}: this is a model for {facts['task']}, not for credit")

@@ -239,8 +239,11 @@ def infer(
     """
     why = dict(excluded) if isinstance(excluded, Mapping) else dict.fromkeys(excluded, "excluded by the user")
     directions, known = directions or {}, known or {}
-    for name in (target, *protected, *why, *directions):
-        if name not in table.columns and name not in [feature.name for feature in derived]:
+    own = [feature.name for feature in derived]
+    if twice := {name for name in own if own.count(name) > 1}:
+        raise InputError(f"{twice.pop()} is derived twice: give each feature a name of its own.")
+    for name in (target, *protected, *why, *(name for name in directions if name not in own)):
+        if name not in table.columns:
             raise InputError(f"There is no column {name!r}: the table has {', '.join(list(table.columns)[:30])}.")
     t, positive = _target(table, target, positive)
     features: list[Feature] = []

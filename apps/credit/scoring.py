@@ -106,6 +106,9 @@ def score_csv(
         os.replace(temporary, out)
     except FileNotFoundError:
         raise InputError(f"{out.parent} is no folder: give --out a file in a folder that exists.") from None
+    except OSError as error:  # nobody knows the temporary name
+        name = out if error.filename == str(temporary) else error.filename
+        raise OSError(error.errno, error.strerror, str(name)) from None
     finally:
         temporary.unlink(missing_ok=True)
     if not tally.rows:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isfinite
@@ -202,7 +203,7 @@ def _header(path: object, reader: Iterator[list[str]]) -> list[str]:
         for separator, word in SEPARATORS.items():
             if separator in names[0]:
                 raise InputError(f"{path} is separated by {word}: save it with commas between the columns.")
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice or "" in names:
         fault = f"two columns called {twice[0]!r}" if twice and twice[0] else "a column without a name"
         raise InputError(f"{path} has {fault}: give each column a name of its own in the first line.")

@@ -71,6 +71,8 @@ def _read(source: str | os.PathLike[str] | bytes | BinaryIO) -> tuple[str, bytes
         else:
             name = str(getattr(source, "name", name))
             content = source.read(MAX_BYTES + 1)
+    except InputError:
+        raise
     except (OSError, ValueError) as error:  # ValueError: a null character in the path, a closed file
         reason = getattr(error, "strerror", None) or error
         raise InputError(f"{name} cannot be read ({reason}): give the path of an image file.") from error

@@ -185,11 +185,12 @@ def load_csv(path: Path, text: str, label: str) -> TaskData:
     Raises InputError, naming the row, for a file that cannot be read, a column that is not there, a text that is
     too long, a row without a label, and a label that occurs once.
     """
-    texts, labels = read_csv(path, text), read_csv(path, label)
-    for row, name in enumerate(labels, start=2):
-        if not name.strip():
-            raise InputError(f"Row {row} of {path} has no {label}: fill it in, or leave the row out.")
-    names, first, counts = np.unique([name.strip() for name in labels], return_index=True, return_counts=True)
+    texts = read_csv(path, text)
+    rows, labels = zip(*((row, name.strip()) for row, name in _column(path, label)), strict=True)
+    if "" in labels:
+        row = rows[labels.index("")]
+        raise InputError(f"Row {row} of {path} has no {label}: fill it in, or leave the row out.")
+    names, first, counts = np.unique(labels, return_index=True, return_counts=True)
     if len(names) < 2 or len(names) > MOST_CLASSES:
         raise InputError(
             f"The column {label} of {path} has {len(names):,} different labels: it takes 2 to {MOST_CLASSES:,}."
@@ -197,10 +198,10 @@ def load_csv(path: Path, text: str, label: str) -> TaskData:
     if counts.min() < 2:
         lonely = int(np.argmin(counts))
         raise InputError(
-            f"The label {str(names[lonely])!r} occurs once in {path}, in row {first[lonely] + 2}: every label needs"
+            f"The label {str(names[lonely])!r} occurs once in {path}, in row {rows[first[lonely]]}: every label needs"
             " two rows or more, to learn from and to test on; add some, or leave the row out."
         )
-    return _divided(path.name, texts, [name.strip() for name in labels], None)
+    return _divided(path.name, texts, list(labels), None)
 
 
 def read_csv(path: Path, column: str) -> list[str]:
@@ -208,17 +209,22 @@ def read_csv(path: Path, column: str) -> list[str]:
 
     Raises InputError, naming the row, for what cannot be read.
     """
+    return [value for _, value in _column(path, column)]
+
+
+def _column(path: Path, column: str) -> list[tuple[int, str]]:
+    """(number of the row, value) of every row that is not empty"""
     values = []
     for row, fields in _rows(path):
         if row == 1:
             if fields.count(column) != 1:
-                found = f"has {', '.join(fields)}" if column not in fields else "has it twice"
+                found = "has it twice" if column in fields else f"has {', '.join(fields[:30])[:600]}"
                 raise InputError(f"{path} has no column {column!r} of its own: it {found}; give the name of one.")
             at = fields.index(column)
         elif fields:  # an empty line is none
             if len(fields) <= at:
                 raise InputError(f"Row {row} of {path} has {len(fields)} columns, so no {column}: mend the row.")
-            values.append(check_text(fields[at], f"Row {row} of {path}"))
+            values.append((row, check_text(fields[at], f"Row {row} of {path}")))
     if not values:
         raise InputError(f"{path} has no row below its head: give a file with some.")
     return values

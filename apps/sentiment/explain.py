@@ -38,7 +38,7 @@ AT_A_TIME = 1 << 22  # numbers that go through a model at once
 
 
 def explain(predictor: Any, text: str) -> dict[str, Any]:
-    """{"uncertain", "explained": the label that contributions speak for, "base", "tokens": [{token, contribution}]}
+    """{"explained": the label that contributions speak for, "base", "tokens": [{token, contribution}]}
 
     Of two labels the second is explained, of more the most probable one.
     """
@@ -52,7 +52,6 @@ def explain(predictor: Any, text: str) -> dict[str, Any]:
     contributions, base = attribute(predictor.model, x.values[np.newaxis], direction)
     words = predictor.encoder.split(text)
     return {
-        "uncertain": bool(p.max() < SURE),
         "explained": predictor.labels[k],
         "base": float(base),
         "tokens": [{"token": word, "contribution": float(c)} for word, c in zip(words, contributions, strict=True)],

@@ -10,7 +10,7 @@ from apps.errors import InputError
 from apps.sentiment.blending import blend_runs
 from apps.sentiment.data import DATASETS, load, load_csv, read_csv
 from apps.sentiment.encoder import TextEncoder, fit_encoder
-from apps.sentiment.explain import explain
+from apps.sentiment.explain import SURE, explain
 from apps.sentiment.regions import before, learn_from
 from apps.sentiment.teaching import teach
 from apps.sentiment.words import check_text
@@ -106,6 +106,7 @@ SENTIMENT = Task(
     read_csv=read_csv,
     initialise=initialise,
     calibrate=calibrate,
+    sure=SURE,
     explain=explain,
     before=before,
     learn_from=learn_from,
