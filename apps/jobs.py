@@ -37,6 +37,7 @@ from apps.run import Run
 from core import write_atomically
 
 KEPT = 24 * 3600.0  # seconds from the order, after which a job is removed
+MOST_POINTS = 400  # of a curve
 MOST_JOBS = 50  # that wait or are kept
 NAME = re.compile(r"[A-Za-z0-9_-]{22}")
 ENDED = ("finished", "failed")
@@ -243,7 +244,9 @@ def curves(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     lines = []
     for number, job in enumerate(jobs, start=1):
         name = f"{number} · {job.order.title}"
-        lines += [{"run": name, "what": "training"} | line for line in job.live()]
+        live = job.live()
+        every = 1 << (len(live) // MOST_POINTS).bit_length()  # a power of two, so that points stay where they are
+        lines += [{"run": name, "what": "training"} | line for line in live[:-1:every] + live[-1:]]
         for line in job.history():
             if line["validation"]:
                 lines.append({"run": name, "what": "held out", "step": line["step"]} | line["validation"])

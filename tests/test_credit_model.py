@@ -1,6 +1,8 @@
 """A credit model: calibrated, monotone where told to, blind to protected columns, and able to say why."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -217,6 +219,15 @@ def test_contributions_add_up_to_the_logit_less_that_of_the_references(each):
     gap = model.logits(work.numbers[:300]) - model.logits(model.references).mean()
     exact = model.additive or model.members[0].architecture == "tabm"
     np.testing.assert_allclose(found.sum(axis=1), gap, atol=1e-5 if exact else 1e-3)
+
+
+def test_threads_that_ask_at_once_are_told_the_same(each):
+    model, _, _, work = each
+    rows = [work.numbers[i : i + 3] for i in range(0, 36, 3)]
+    alone = [contributions(model, row) for row in rows]
+    with ThreadPoolExecutor(4) as threads:
+        for found, expected in zip(threads.map(partial(contributions, model), rows), alone, strict=True):
+            np.testing.assert_array_equal(found, expected)
 
 
 def test_the_closed_form_of_one_hidden_layer_is_the_integral(network):

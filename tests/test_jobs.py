@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from time import monotonic, sleep
 
 import pytest
@@ -43,6 +44,21 @@ def test_a_job_is_trained_told_and_examined():
     assert job.live()[-1]["loss"] < job.live()[0]["loss"]
     assert job.findings() == []
     assert {line["what"] for line in jobs.curves([job])} == {"training", "held out"}
+
+
+@pytest.mark.usefixtures("queue_only")
+@pytest.mark.parametrize("count", [0, 1, 399, 400, 3000, 100_000])
+def test_a_curve_has_few_points_however_long_the_training(count):
+    job = jobs.submit(SMALL)
+    told = [{"step": i + 1, "loss": 1.0, "accuracy": 0.5} for i in range(count)]
+    (job.place / "live.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told), "utf-8")
+    steps = [line["step"] for line in jobs.curves([job])]
+    assert len(steps) <= jobs.MOST_POINTS
+    assert steps[:1] == [1][:count]
+    assert steps[-1:] == [count][:count]
+    assert len({b - a for a, b in pairwise(steps[:-1])}) <= 1
+    (job.place / "live.jsonl").write_text("".join(json.dumps(line) + "\n" for line in told[:-1]), "utf-8")
+    assert len({*steps} - {line["step"] for line in jobs.curves([job])}) <= 1  # where a point is, it was before
 
 
 @pytest.mark.usefixtures("queue_only")

@@ -81,8 +81,9 @@ class Answer:
 
 def answer(model: CreditModel, row: np.ndarray) -> Answer:
     """The answer to one applicant (F,)."""
-    logit = model.logits(row[None])
-    added = contributions(model, row[None])
+    encoded = model.encode(row[None])
+    logit = model.logits(row[None], encoded=encoded)
+    added = contributions(model, row[None], encoded)
     refused = bool(model.refused(logit)[0])
     reasons = Wording(model).sentences(top_reasons(added)[0].tolist(), row) if refused else []
     pd = float(1 / (1 + np.exp(-logit[0])))

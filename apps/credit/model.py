@@ -77,7 +77,7 @@ def cut_off(cost: tuple[float, float]) -> float:
     return cost[0] / (cost[0] + cost[1])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CreditModel:
     """logit = intercept + slope · Σ_m weight_m · logit_m
 

@@ -34,13 +34,13 @@ def contributions(model: CreditModel, numbers: np.ndarray, encoded: Sequence[Arr
     """
     encoded = model.encode(numbers) if encoded is None else encoded
     total, paths = np.zeros(numbers.shape), []
-    for weight, member, x in zip(model.weights, model.members, encoded, strict=True):
+    for weight, member, x, start in zip(model.weights, model.members, encoded, _starts(model), strict=True):
         share = model.slope * weight
-        if is_sum(member):
-            at_references = terms(member, member.encoder(model.references), numbers.shape[1]).mean(axis=0)
-            total += share * (terms(member, x, numbers.shape[1]) - at_references)
-        elif share:
-            paths.append((share, _Path(member, model.references), x))
+        if isinstance(start, _Path):
+            if share:
+                paths.append((share, start, x))
+        else:
+            total += share * (terms(member, x, numbers.shape[1]) - start)
     rows, points = np.arange(len(numbers) if paths else 0), POINTS
     sums = total.copy()
     while len(rows) and points <= MOST_POINTS:
@@ -54,6 +54,18 @@ def contributions(model: CreditModel, numbers: np.ndarray, encoded: Sequence[Arr
                 gaps[a : a + ROWS] += share * gap
         rows, points = rows[np.abs(gaps) > TOLERANCE], points * 2
     return total
+
+
+@lru_cache(8)
+def _starts(model: CreditModel) -> tuple[_Path | np.ndarray, ...]:
+    """What each network makes of the references, which is the same for all rows"""
+    features = len(model.schema.features)
+    return tuple(
+        terms(member, member.encoder(model.references), features).mean(axis=0)
+        if is_sum(member)
+        else _Path(member, model.references)
+        for member in model.members
+    )
 
 
 def is_sum(member: Member) -> bool:
@@ -110,7 +122,6 @@ class _Path:
         self.back, self.constant = _matrix(affine, starts.shape[1:])
         dtype = self.back.dtype
         self.back_starts = [by_feature(self.back * start, self.owner, self.features).astype(dtype) for start in starts]
-        self.at_tail = Context(train=True)
         first, *rest = self.tail.layers
         closed = isinstance(first, SiLU) and all(isinstance(layer, Dense | EnsembleDense | Reshape) for layer in rest)
         self.last = _matrix(Sequential(*rest), self.hidden.shape[1:])[0].mean(axis=0) if closed else None
@@ -144,11 +155,12 @@ class _Path:
             for start in self.hidden:
                 yield _mean_slope_of_silu(start.reshape(-1), flat, at_end) * self.last
             return
+        at_tail = Context(train=True)  # one's own: others may ask at the same time
         for start in self.hidden:
             total, way = np.zeros_like(end), end - start
             for place, weight in quadrature(points):
-                y = self.tail.forward(start + way.dtype.type(place) * way, self.at_tail)
-                gradient = self.tail.backward(np.full_like(y, weight / y.shape[1]), self.at_tail)
+                y = self.tail.forward(start + way.dtype.type(place) * way, at_tail)
+                gradient = self.tail.backward(np.full_like(y, weight / y.shape[1]), at_tail)
                 assert gradient is not None
                 total += gradient
             yield total.reshape(len(end), -1)

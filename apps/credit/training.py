@@ -284,6 +284,7 @@ def train(
         if not resume:
             run.check_free()
         history = _resume(plan, run, bag) if resume else []
+        facts = plan.facts() | {"schema": plan.data.schema.facts()}
         try:
             for event in bag.events(threads):
                 halted = isinstance(event.event, Step) and stop()
@@ -291,8 +292,7 @@ def train(
                     history.append(_line(event))
                     run.add_to_history(history[-1])
                 if halted or isinstance(event.event, Epoch):
-                    features = {"schema": plan.data.schema.facts()}
-                    save_arrays(run.state, bag.arrays(), plan.facts() | features | {"bag": bag.facts()})
+                    save_arrays(run.state, bag.arrays(), facts | {"bag": bag.facts()})
                 yield event
                 if halted:
                     return

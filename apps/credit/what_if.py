@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations, product
+from functools import reduce
+from itertools import combinations
 
 import numpy as np
 
@@ -50,12 +51,13 @@ def smallest_change(model: CreditModel, row: np.ndarray, shortlist: int = 7) -> 
     promising = sorted(reached, key=lambda i: min(reached[i]))[:shortlist]
     kept = {i: _frontier(options[i], reached[i]) for i in promising}
     for count in range(2, MOST_FEATURES + 1):
+        limit = np.inf if best is None else best.cost
         trials = [
-            ({i: value for i, (value, _) in zip(chosen, each, strict=True)}, sum(cost for _, cost in each))
+            ({i: kept[i][place][0] for i, place in zip(chosen, places, strict=True)}, float(costs[tuple(places)]))
             for chosen in combinations(promising, count)
-            for each in product(*(kept[i] for i in chosen))
+            for costs in [reduce(np.add.outer, [np.array([cost for _, cost in kept[i]]) for i in chosen])]
+            for places in np.argwhere(costs < limit).tolist()
         ]
-        trials = [trial for trial in trials if best is None or trial[1] < best.cost]
         if trials:
             tried = np.repeat(row[None], len(trials), axis=0)
             for n, (values, _) in enumerate(trials):
