@@ -8,7 +8,7 @@ import pytest
 
 from apps.errors import InputError
 from apps.mnist import data as digit_data
-from apps.mnist.data import DATASETS, load
+from apps.mnist.data import DATASETS, load, small_digits
 from apps.mnist.image import encode
 from apps.source import Source, find_source, load_split
 
@@ -75,6 +75,14 @@ def test_the_sample_is_split_by_class_and_whole(sample):
     train, test = (np.bincount(t, minlength=10) for t in (sample.train.t, sample.test.t))
     assert (train + test).tolist() == [178, 182, 177, 183, 181, 182, 181, 179, 174, 180]
     assert np.abs(test / (train + test) - 0.2).max() < 0.005
+
+
+def test_the_small_digits_are_those_of_scikit_learn(monkeypatch):
+    quick = small_digits()
+    monkeypatch.setattr("apps.mnist.data.find_spec", lambda name: None)
+    for found, expected in zip(quick, small_digits(), strict=True):
+        assert found.dtype == expected.dtype
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_the_sample_is_always_the_same(sample):

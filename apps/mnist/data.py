@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import io
+from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 
@@ -87,16 +89,30 @@ def _decode(files: list[bytes], name: str) -> np.ndarray:
 
 def _sample() -> tuple[Pair, Pair]:
     """scikit-learn's digits in MNIST's form: about four fifths of every class to train on, and the rest."""
-    from sklearn.datasets import load_digits
-
-    digits = load_digits()
-    pixels = np.stack([_enlarge(image) for image in digits.images])
-    t = digits.target.astype(np.int64)
+    images, t = small_digits()
+    pixels = np.stack([_enlarge(image) for image in images])
     order = np.random.default_rng(SPLIT_KEY).permutation(t.size)
     order = order[np.argsort(t[order], kind="stable")]  # class after class, shuffled within
     is_test = np.zeros(t.size, dtype=bool)
     is_test[order[::5]] = True
     return (pixels[~is_test], t[~is_test]), (pixels[is_test], t[is_test])
+
+
+def small_digits() -> Pair:
+    """scikit-learn's digits: images (N, 8, 8) of 0 … 16, labels (N,) int64
+
+    From its file where this lies as usual, in a hundredth of the time that it takes to import scikit-learn.
+    """
+    spec = find_spec("sklearn")
+    if spec is not None and spec.origin is not None:
+        file = Path(spec.origin).with_name("datasets") / "data" / "digits.csv.gz"
+        if file.is_file():
+            table = np.loadtxt(file, delimiter=",")
+            return table[:, :-1].reshape(-1, 8, 8), table[:, -1].astype(np.int64)
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    return digits.images, digits.target.astype(np.int64)
 
 
 def _enlarge(image: np.ndarray) -> np.ndarray:
