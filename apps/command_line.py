@@ -269,7 +269,7 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     task = TASKS[arguments.task]
     predictor = open_predictor(task, model=arguments.model, run=arguments.run, views=arguments.tta)
     dataset = arguments.dataset or predictor.facts["data"].get("dataset", task.datasets[0])
-    data, dataset = _load_any(task, arguments, dataset)
+    data, dataset = _load_any(task, arguments, dataset, tested=True)
     if data.labels != predictor.labels:
         raise InputError(f"The model tells {', '.join(predictor.labels)} apart, but {data.name} has other classes.")
     began = perf_counter()
@@ -284,12 +284,12 @@ def _evaluate(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _load_any(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[TaskData, str]:
+def _load_any(task: Task, arguments: argparse.Namespace, dataset: str, tested: bool = False) -> tuple[TaskData, str]:
     """(data, name of the data set), from a CSV where the flags name one."""
     if vars(arguments).get("csv") is None:
         if dataset == "csv":
             raise InputError("The model was trained on a CSV of yours: give --csv FILE --text COLUMN --label COLUMN.")
-        return _load(task, arguments.data, dataset), dataset
+        return _load(task, arguments.data, dataset, tested), dataset
     if task.load_csv is None:
         raise InputError(f"{task.name} has no data sets in CSV files: leave --csv out.")
     if arguments.text is None or arguments.label is None:
@@ -297,11 +297,11 @@ def _load_any(task: Task, arguments: argparse.Namespace, dataset: str) -> tuple[
     return task.load_csv(arguments.csv, arguments.text, arguments.label), "csv"
 
 
-def _load(task: Task, data: str | None, dataset: str) -> TaskData:
-    """The data, and a notice where they are not what the user may expect."""
+def _load(task: Task, data: str | None, dataset: str, tested: bool = False) -> TaskData:
+    """The data, or of them what is tested on, and a notice where they are not what the user may expect."""
     if dataset not in task.datasets:
         raise InputError(f"There is no data set {dataset!r} for {task.name}: choose one of {', '.join(task.datasets)}.")
-    loaded = task.load(data, dataset)
+    loaded = task.load(data, dataset, tested)
     if loaded.notice:
         notice(loaded.notice)
     return loaded

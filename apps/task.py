@@ -137,7 +137,8 @@ class Task:
     """What the scripts, the predictor and the pages need to know of a task.
 
     unit      what an example is called, in the plural
-    load      (--data, --dataset) → TaskData
+    load      (--data, --dataset, tested=False) → TaskData; where only what is tested on is asked for, as by an
+              evaluation, `train` may be the same, and the fingerprint another
     datasets  the names that --dataset takes, the default first
     shape     of one encoded input
     open      what the command line is given (a path, a sentence) → raw input; InputError for what is unusable
@@ -174,7 +175,7 @@ class Task:
 
     name: str
     unit: str
-    load: Callable[[str | None, str], TaskData]
+    load: Callable[..., TaskData]
     datasets: tuple[str, ...]
     open: Callable[[str], Any]
     model: str

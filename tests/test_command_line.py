@@ -46,7 +46,9 @@ def _in_a_folder_of_its_own(tmp_path, monkeypatch, sample):
 
 def use(monkeypatch, data):
     """Let the task load these data at once."""
-    monkeypatch.setattr(command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset: data)})
+    monkeypatch.setattr(
+        command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset, tested=False: data)}
+    )
 
 
 def train(*flags):
@@ -655,7 +657,9 @@ def test_what_is_no_digit_is_called_so(capsys, tmp_path, digit):
 
 def test_outliers_are_made_of_digits_only(capsys, monkeypatch, sample):
     clothes = replace(sample, name="clothes", stranger="not a garment")
-    monkeypatch.setattr(command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset: clothes)})
+    monkeypatch.setattr(
+        command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset, tested=False: clothes)}
+    )
     assert train("--outliers", "0.1", "--dataset", "fashion_mnist") == 2
     assert "made from digits only" in capsys.readouterr().err
 
@@ -773,7 +777,9 @@ def test_an_ensemble_of_what_does_not_belong_together_is_refused(capsys):
 
 def test_clothes_are_trained_without_outliers(capsys, monkeypatch, sample):
     clothes = replace(sample, name="clothes", stranger="not a garment")
-    monkeypatch.setattr(command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset: clothes)})
+    monkeypatch.setattr(
+        command_line, "TASKS", {"mnist": replace(MNIST, load=lambda where, dataset, tested=False: clothes)}
+    )
     flags = ["--model", "resnet", "--epochs", "1", "--batch-size", "512", "--dataset", "fashion_mnist", "--out", "run"]
     assert train(*flags) == 0
     facts = json.loads(Path("run/model.json").read_text())

@@ -127,6 +127,19 @@ def test_a_copy_is_read(tmp_path):
     np.testing.assert_array_equal(x[:, 0, 5, 5], np.float32([10, 20, 30]) / np.float32(255))
 
 
+def test_only_what_is_tested_on_is_read_for_an_evaluation(tmp_path, monkeypatch):
+    copy = copy_of_mnist(tmp_path)
+    whole = load(copy).test
+    splits = []
+    monkeypatch.setattr(
+        "apps.mnist.data.load_split", lambda source, split: splits.append(split) or load_split(source, split)
+    )
+    part = load(copy, "mnist", True)
+    assert splits == ["test"]
+    np.testing.assert_array_equal(part.test.x, whole.x)
+    np.testing.assert_array_equal(part.test.t, whole.t)
+
+
 def test_the_fingerprint_tells_labels_and_pixels(tmp_path):
     changes = [{}, {"label": [7, 1, 8]}, files(picture(value=1))]
     prints = [load(copy_of_mnist(tmp_path / str(i), change)).fingerprint for i, change in enumerate(changes)]

@@ -10,6 +10,7 @@ import pytest
 from apps.errors import InputError
 from apps.sentiment.constructions import constructed
 from apps.sentiment.data import SAMPLE, Texts, endings, load, load_csv, load_unlabelled, phrase_groups, read_csv
+from apps.source import load_split
 from apps.training import hold_out
 
 datasets = pytest.importorskip("datasets")
@@ -166,6 +167,17 @@ def test_the_ending_of_a_review_is_held_out_with_it(hub):
     assert len(data.groups) == len(data.train)
     assert data.train.x[-2:] == ["Good film", "bad film"]  # "fine" is one word
     assert data.groups[-2:].tolist() == data.groups[:2].tolist()
+
+
+@pytest.mark.parametrize("dataset", ["imdb", "films", "broad"])
+def test_only_what_is_tested_on_is_read_for_an_evaluation(hub, monkeypatch, dataset):
+    whole, splits = load(str(hub), dataset), []
+    monkeypatch.setattr(
+        "apps.sentiment.data.load_split", lambda source, split: splits.append(split) or load_split(source, split)
+    )
+    part = load(str(hub), dataset, True)
+    assert splits == [whole.split]
+    assert (part.test.x, part.name, part.split) == (whole.test.x, whole.name, whole.split)
 
 
 # A CSV of the user's

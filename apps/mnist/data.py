@@ -25,8 +25,8 @@ DATASETS = {  # name -> repository on the hub, labels, what is none of them
 SPLIT_KEY = 1797  # of the sample's division into training and test images
 
 
-def load(data: str | None, dataset: str = "mnist") -> TaskData:
-    """Training and test images.
+def load(data: str | None, dataset: str = "mnist", tested: bool = False) -> TaskData:
+    """Training and test images; where only those `tested` on are wanted, these in both places.
 
     data: "hub", "sample", a folder or None, as `find_source` takes it.  dataset: a key of DATASETS.
     Raises InputError where the data set is unknown, cannot be had, or does not hold 28×28 grey images.
@@ -37,7 +37,9 @@ def load(data: str | None, dataset: str = "mnist") -> TaskData:
     source = find_source(data, repository)
     if source.kind != "sample":
         name = repository
-        train, test = (_read(source, split, len(labels)) for split in ("train", "test"))
+        splits = ["test"] if tested else ["train", "test"]
+        parts = [_read(source, split, len(labels)) for split in splits]
+        train, test = parts[0], parts[-1]
     elif dataset == "mnist":
         name, (train, test) = "sample (scikit-learn digits, 8×8 enlarged)", _sample()
     else:

@@ -71,8 +71,8 @@ class Texts(Examples):
         return digest.hexdigest()[:16]
 
 
-def load(data: str | None, dataset: str = "imdb") -> TaskData:
-    """Training and test texts.
+def load(data: str | None, dataset: str = "imdb", tested: bool = False) -> TaskData:
+    """Training and test texts; where only those `tested` on are wanted, these in both places.
 
     data: "hub", "sample", a folder or None, as `find_source` takes it.  dataset: a key of DATASETS.
     Raises InputError where the data set is unknown, cannot be had, or holds no texts with labels.
@@ -84,6 +84,16 @@ def load(data: str | None, dataset: str = "imdb") -> TaskData:
     if any(source.kind == "sample" for source in sources):
         told = next((source.notice for source in sources if source.notice), None)
         return _sample(told)
+    train, groups = (None, None) if tested else _learned(sources, dataset)
+    test = _read(sources[0], parts[0].test, parts[0].text)
+    name = " + ".join([part.repository for part in parts] + ["sample"] * ("sample" in DATASETS[dataset]))
+    notice = next((source.notice for source in sources if source.notice), None)
+    return _task_data(name, test if train is None else train, test, LABELS, notice, parts[0].test, groups)
+
+
+def _learned(sources: Sequence[Source], dataset: str) -> tuple[Texts, np.ndarray | None]:
+    """What is learned from, and which of it belongs together."""
+    parts = [CORPORA[name] for name in DATASETS[dataset] if name != "sample"]
     learned = [_read(source, "train", part.text) for source, part in zip(sources, parts, strict=True)]
     if "sample" in DATASETS[dataset]:
         learned += [_sample(None).train] * REPEATED  # type: ignore[list-item]
@@ -93,10 +103,7 @@ def load(data: str | None, dataset: str = "imdb") -> TaskData:
     if "sample" in DATASETS[dataset]:
         rows, ended = endings(learned[0])
         train, groups = _joined([train, ended]), np.concatenate([groups, groups[rows]])  # type: ignore[index]
-    test = _read(sources[0], parts[0].test, parts[0].text)
-    name = " + ".join([part.repository for part in parts] + ["sample"] * ("sample" in DATASETS[dataset]))
-    notice = next((source.notice for source in sources if source.notice), None)
-    return _task_data(name, train, test, LABELS, notice, parts[0].test, groups)
+    return train, groups
 
 
 def _joined(parts: Sequence[Texts]) -> Texts:
