@@ -189,17 +189,23 @@ def description_file(stem: Path) -> Path:
     return stem.with_name(f"{stem.name}.json")
 
 
-def save_model(stem: Path, arrays: Mapping[str, Array], facts: Facts) -> None:
-    """Write STEM.safetensors and STEM.json; the weights first, since a description without weights serves nobody.
-
-    Raises InputError where the description would be larger than one that is read.
-    """
+def description(stem: Path, facts: Facts) -> bytes:
+    """What STEM.json is to hold. Raises InputError where it would be larger than one that is read."""
     content = json.dumps({"format": FORMAT} | facts, indent=1, allow_nan=False, ensure_ascii=False).encode()
     if len(content) > MOST_JSON:
         raise InputError(
             f"{description_file(stem)} would have more than {MOST_JSON // 2**20} MiB: give data with fewer, or shorter,"
             " words or categories."
         )
+    return content
+
+
+def save_model(stem: Path, arrays: Mapping[str, Array], facts: Facts) -> None:
+    """Write STEM.safetensors and STEM.json; the weights first, since a description without weights serves nobody.
+
+    Raises InputError as `description`.
+    """
+    content = description(stem, facts)
     save_arrays(weights_file(stem), arrays)
     write_atomically(description_file(stem), content)
 

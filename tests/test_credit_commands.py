@@ -192,6 +192,14 @@ def test_bad_input_gets_a_sentence_and_status_two(flags, message, capsys):
     assert not Path("runs").exists()
 
 
+def test_a_description_that_nobody_would_read_stops_the_training_before_it_begins(capsys, monkeypatch):
+    monkeypatch.setattr("apps.run.MOST_JSON", 300)
+    write("a.csv", rows=60)
+    assert train("--out", "run") == 2
+    assert "model.json would have more than" in capsys.readouterr().err
+    assert {path.name for path in Path("run").iterdir()} <= {".lock"}
+
+
 def test_a_derived_feature_needs_no_column_of_its_own(capsys):
     write("a.csv", rows=200)
     flags = ["--monotone", "income:-", "--derive", "burden = mean_share(loan, income)", "--out", "run"]

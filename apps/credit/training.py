@@ -29,7 +29,7 @@ from apps.credit.model import (
 )
 from apps.credit.schema import Schema
 from apps.errors import InputError
-from apps.run import Facts, Run
+from apps.run import Facts, Run, description
 from apps.task import Recipe
 from core import (
     Array,
@@ -285,6 +285,7 @@ def train(
             run.check_free()
         history = _resume(plan, run, bag) if resume else []
         facts = plan.facts() | {"schema": plan.data.schema.facts()}
+        description(run.folder / "model", facts)  # if it is too large, better now than after the training
         try:
             for event in bag.events(threads):
                 halted = isinstance(event.event, Step) and stop()
