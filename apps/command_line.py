@@ -428,7 +428,11 @@ def _answers(task: Task, predictor: Predictor, arguments: argparse.Namespace) ->
     inputs = _standard_input() if arguments.inputs == ["-"] else arguments.inputs
     if not inputs:
         raise InputError("There is nothing to answer: give one INPUT or more.")
-    return [{"input": given, **predictor(task.open(given), explained=arguments.json)} for given in inputs]
+
+    def answer(raw: Any) -> dict[str, Any]:
+        return predictor(raw) if arguments.json else predictor.verdict(predictor.encode([raw]))
+
+    return [{"input": given, **answer(task.open(given))} for given in inputs]
 
 
 def _standard_input() -> list[str]:

@@ -56,7 +56,8 @@ def digits_example() -> None:
 def sentiment_example() -> None:
     """A sentence, read by the default network."""
     sentence = next(iter(EXAMPLES.values()))
-    answer = served(SENTIMENT.name, SENTIMENT.served)(sentence, explained=False)
+    predictor = served(SENTIMENT.name, SENTIMENT.served)
+    answer = predictor.verdict(predictor.encode([sentence]))
     st.markdown(f"*“{sentence}”*")
     st.metric("The network feels", "uncertain" if answer["uncertain"] else answer["label"])
     st.caption(f"{percent(max(answer['probabilities'].values()))} sure")

@@ -86,14 +86,17 @@ class Predictor:
         assert self.task.encode is not None
         return np.stack([self.task.encode(each) for each in inputs])
 
-    def __call__(self, raw: Any, *, explained: bool = True) -> dict[str, Any]:
-        """One raw input → {"label": the most probable, "probabilities": {label: p}}
+    def __call__(self, raw: Any) -> dict[str, Any]:
+        """One raw input → its verdict, and what the task adds to explain it, which takes longer"""
+        explained = {} if self.task.explain is None else self.task.explain(self, raw)
+        return self.verdict(self.encode([raw])) | explained
+
+    def verdict(self, x: Any) -> dict[str, Any]:
+        """One encoded input x (1, …) → {"label": the most probable, "probabilities": {label: p}}
 
         What is like nothing in the training, or blank, gets the label that the model has for a stranger, such as “not
-        a digit”, and "nearest", the most probable label all the same. The task may add whether the answer is
-        "uncertain", and an explanation, which takes longer than the answer.
+        a digit”, and "nearest", the most probable label all the same. Where the task wants it, "uncertain" is added.
         """
-        x = self.encode([raw])
         z = self.logits(x)
         (p,) = self.calibration.probabilities(z, len(self.labels))
         answer = self.answer(p)
@@ -105,7 +108,6 @@ class Predictor:
             **({"nearest": nearest} if stranger else {}),
             "probabilities": answer["probabilities"],
             **({"uncertain": bool(p.max() < self.task.sure)} if self.task.sure else {}),
-            **(self.task.explain(self, raw) if explained and self.task.explain is not None else {}),
         }
 
     def answer(self, p: Array) -> dict[str, Any]:

@@ -82,11 +82,11 @@ def test_sentences_get_a_label_probabilities_and_a_part_for_every_word(run, caps
         assert [row["input"] for row in csv.DictReader(file)] == ["What a wonderful meal!", ""]
 
 
-def test_an_answer_that_is_not_explained_is_the_same(run, capsys):
+def test_a_verdict_is_the_answer_without_its_explanation(run, capsys):
     predictor = Predictor(SENTIMENT, run / "model")
     doubts = set()
     for text in ("What a wonderful meal!", "A terrible, boring waste.", "the", ""):
-        whole, short = predictor(text), predictor(text, explained=False)
+        whole, short = predictor(text), predictor.verdict(predictor.encode([text]))
         assert list(short) == ["label", "probabilities", "uncertain"]
         assert short.items() <= whole.items()
         assert short["uncertain"] == (max(short["probabilities"].values()) < SURE)

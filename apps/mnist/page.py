@@ -60,7 +60,7 @@ def read(names: tuple[str, ...], palette: Palette) -> None:
         with left:
             picture = ask(palette)
         x = None if picture is None else encode(picture)[np.newaxis]
-        answer = None if picture is None else predictor(picture)
+        answer = None if x is None else predictor.verdict(x)
     except (InputError, CheckpointError) as error:
         with left:
             st.error(str(error), icon=":material/error:")
@@ -68,7 +68,7 @@ def read(names: tuple[str, ...], palette: Palette) -> None:
     with reading:
         show_answer(predictor, x, answer, palette)
     if x is not None and answer is not None:
-        look_closer(predictor, x, answer, names, picture, palette)
+        look_closer(predictor, x, answer, names, palette)
 
 
 def ask(palette: Palette) -> Any:
@@ -154,7 +154,7 @@ def show_answer(predictor: Predictor, x: Array | None, answer: dict[str, Any] | 
 
 
 def look_closer(
-    predictor: Predictor, x: Array, answer: dict[str, Any], names: tuple[str, ...], picture: Any, palette: Palette
+    predictor: Predictor, x: Array, answer: dict[str, Any], names: tuple[str, ...], palette: Palette
 ) -> None:
     st.subheader("Look closer")
     view = st.segmented_control(
@@ -170,7 +170,7 @@ def look_closer(
     elif view == PIXELS:
         show_pixels(predictor, x, answer, palette)
     else:
-        show_models(names, picture, palette)
+        show_models(names, x, palette)
 
 
 def show_layers(found: list[Activation], palette: Palette) -> None:
@@ -214,8 +214,8 @@ def show_pixels(predictor: Predictor, x: Array, answer: dict[str, Any], palette:
     )
 
 
-def show_models(names: tuple[str, ...], picture: Any, palette: Palette) -> None:
-    answers = {called(name): predictor_of(MNIST, name)(picture) for name in names}
+def show_models(names: tuple[str, ...], x: Array, palette: Palette) -> None:
+    answers = {called(name): predictor_of(MNIST, name).verdict(x) for name in names}
     verdicts = {f"{name}: {each['label']}": each["probabilities"] for name, each in answers.items()}
     st.altair_chart(
         charts.answers_side_by_side(verdicts, palette),
