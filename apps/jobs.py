@@ -30,16 +30,17 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import Any, TextIO
 
 from apps.errors import InputError
-from apps.run import Run
+from apps.run import Run, is_number
 from core import write_atomically
 
 KEPT = 24 * 3600.0  # seconds from the order, after which a job is removed
 MOST_POINTS = 400  # of a curve
 MOST_JOBS = 50  # that wait or are kept
 NAME = re.compile(r"[A-Za-z0-9_-]{22}")
+STATES = ("waiting", "loading", "training", "stopped", "finished", "failed")
 ENDED = ("finished", "failed")
 CSV = "csv"  # the data of an order whose table the visitor brought
 
@@ -73,6 +74,18 @@ class Order:
     columns: Mapping[str, str] = field(default_factory=dict)
     asked: float = 0.0
 
+    def is_sound(self) -> bool:
+        """Whether every field is of its kind: a file may hold anything."""
+        texts = (self.task, self.model, self.data, self.dataset, self.title)
+        tables = (self.recipe, self.arguments, self.columns)
+        return (
+            all(isinstance(text, str) for text in texts)
+            and all(isinstance(table, dict) for table in tables)
+            and all(isinstance(name, str) for name in self.columns.values())
+            and isinstance(self.examples, int)
+            and is_number(self.asked)
+        )
+
 
 @dataclass(frozen=True)
 class Job:
@@ -98,13 +111,19 @@ class Job:
     def order(self) -> Order:
         """Raises InputError where it is gone or damaged."""
         try:
-            return Order(**json.loads((self.place / "order.json").read_text("utf-8")))
-        except (OSError, ValueError, TypeError):
-            raise InputError("This training is no longer here: it has expired, or was removed.") from None
+            order = Order(**json.loads((self.place / "order.json").read_text("utf-8")))
+            if order.is_sound():
+                return order
+        except (OSError, ValueError, TypeError, RecursionError):
+            pass
+        raise InputError("This training is no longer here: it has expired, or was removed.")
 
     def status(self) -> dict[str, Any]:
         """{"state": waiting, loading, training, stopped, finished or failed; "said": a sentence; …}"""
-        return _read(self.place / "status.json") or {"state": "waiting", "said": ""}
+        told = _read(self.place / "status.json") or {"state": "waiting", "said": ""}
+        if _is_status(told):
+            return told
+        return {"state": "failed", "said": "Its files are damaged: start it again."}
 
     def tell(self, state: str, said: str = "", **more: Any) -> None:
         write_atomically(self.place / "status.json", json.dumps({"state": state, "said": said} | more).encode())
@@ -127,28 +146,75 @@ class Job:
 
     def live(self) -> list[dict[str, Any]]:
         """The lines of live.jsonl; a last one that is being written is left for the next time."""
+        text = ""
         with suppress(OSError, ValueError):
             text = (self.place / "live.jsonl").read_text("utf-8")
-            return [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
-        return []
+        lines = [_parsed(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+        return [line for line in lines if line and all(is_number(line.get(key)) for key in ("step", "loss"))]
+
+    def open_live(self, resumes: bool) -> TextIO:
+        """live.jsonl, for more lines; a last one that was cut off is taken away, and all where none `resumes`."""
+        path = self.place / "live.jsonl"
+        kept = path.read_bytes() if resumes and path.is_file() else b""
+        path.write_bytes(kept[: kept.rfind(b"\n") + 1])
+        return open(path, "a", encoding="utf-8")
 
     def history(self) -> list[dict[str, Any]]:
         """A line an epoch, as `Run` keeps it."""
         with suppress(ValueError, OSError):
-            return self.run.read_history(1 << 53)
+            return [line for line in self.run.read_history(1 << 53) if _has_layers(line)]
         return []
 
     def findings(self) -> list[dict[str, Any]]:
         """What the doctor found after the last epoch: layer, kind, evidence, remedy."""
-        found: list[dict[str, Any]] = (_read(self.place / "doctor.json") or {}).get("findings", [])
-        return found
+        found = (_read(self.place / "doctor.json") or {}).get("findings")
+        words = ("layer", "kind", "evidence", "remedy")
+        return [
+            each
+            for each in (found if isinstance(found, list) else [])
+            if isinstance(each, dict) and all(isinstance(each.get(word), str) for word in words)
+        ]
 
 
 def _read(path: Path) -> dict[str, Any] | None:
     with suppress(OSError, ValueError):
-        content = json.loads(path.read_text("utf-8"))
+        return _parsed(path.read_text("utf-8"))
+    return None
+
+
+def _parsed(text: str) -> dict[str, Any] | None:
+    with suppress(ValueError, RecursionError):
+        content = json.loads(text)
         return content if isinstance(content, dict) else None
     return None
+
+
+def _is_status(told: Mapping[str, Any]) -> bool:
+    """Whether it is what `tell` writes: a known state, and beside it what a page shows of that state."""
+    needed = {"state", "said"}
+    needed |= {"metrics", "examples", "seconds"} if told.get("state") == "finished" else set()
+    needed |= {"step", "left", "what"} if "steps" in told else set()
+    needed |= {"unit"} if "rate" in told else set()
+    metrics = told.get("metrics", {})
+    return (
+        needed <= told.keys()
+        and told["state"] in STATES
+        and all(isinstance(told.get(word, ""), str) for word in ("said", "what", "unit"))
+        and all(is_number(told.get(name, 0)) for name in ("step", "steps", "rate", "left", "examples", "seconds"))
+        and isinstance(metrics, dict)
+        and all(isinstance(value, int | float) for value in metrics.values())
+    )
+
+
+def _has_layers(line: Mapping[str, Any]) -> bool:
+    """Whether the layers of a line of the history are what a chart shows."""
+    layers = line.get("layers", [])
+    return isinstance(layers, list) and all(
+        isinstance(each, dict)
+        and isinstance(each.get("name"), str)
+        and isinstance(each.get("gradient"), int | float | None)
+        for each in layers
+    )
 
 
 # --- what a page does -----------------------------------------------------------------------------------------------
@@ -177,7 +243,9 @@ def find(name: str) -> Job:
     """The job of an id, as it stands in a page's address. Raises InputError where there is none."""
     if not NAME.fullmatch(name) or not (folder() / name / "order.json").is_file():
         raise InputError("This training is not here: it has expired, or the address is not whole.")
-    return Job(folder() / name)
+    job = Job(folder() / name)
+    _ = job.order  # whether it is one
+    return job
 
 
 def all_jobs() -> list[Job]:
@@ -248,6 +316,6 @@ def curves(jobs: Sequence[Job]) -> list[dict[str, Any]]:
         every = 1 << (len(live) // MOST_POINTS).bit_length()  # a power of two, so that points stay where they are
         lines += [{"run": name, "what": "training"} | line for line in live[:-1:every] + live[-1:]]
         for line in job.history():
-            if line["validation"]:
+            if line["validation"] and "step" in line:
                 lines.append({"run": name, "what": "held out", "step": line["step"]} | line["validation"])
     return lines

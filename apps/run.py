@@ -125,7 +125,7 @@ class Run:
                 told = [value for name, value in line.items() if name not in _NO_NUMBERS]
                 told += line["validation"].values()
                 needed = [line["loss"], line["lr"], line["seconds"]]
-                if not all(map(_is_told, needed + [value for value in told if value is not None])):
+                if not all(map(is_number, needed + [value for value in told if value is not None])):
                     raise ValueError(f"epoch {line['epoch']} holds what is no number of a training")
             return kept
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
@@ -163,7 +163,7 @@ def next_run(parent: Path, name: str) -> Run:
 _NO_NUMBERS = ("validation", "layers", "part")  # in a line of the history
 
 
-def _is_told(value: Any) -> bool:
+def is_number(value: Any) -> bool:
     """Whether it is a number that a training may tell, and a plot can show."""
     return isinstance(value, int | float) and abs(value) < 1e100
 

@@ -98,9 +98,7 @@ def follow(job: Job, plan: Plan, resumes: bool) -> None:
     told, began, seen = 0.0, perf_counter(), 0
     loss, metrics = 0.0, dict.fromkeys(plan.task.metrics, 0.0)
     job.tell("training")
-    if not resumes:
-        (job.place / "live.jsonl").write_text("", "utf-8")
-    with open(job.place / "live.jsonl", "a", encoding="utf-8") as live:
+    with job.open_live(resumes) as live:
         for event in train(plan, job.run, resume=resumes, stop=lambda: job.is_to_stop):
             if isinstance(event, Result):
                 job.tell("finished", metrics=event.metrics, examples=event.examples, seconds=event.seconds)
@@ -129,10 +127,8 @@ def follow_credit(job: Job, plan: credit.Plan, resumes: bool) -> None:
     begun_at: float | None = None
     lines = job.live() if resumes else []
     step = lines[-1]["step"] if lines else 0
-    if not resumes:
-        (job.place / "live.jsonl").write_text("", "utf-8")
     job.tell("training")
-    with open(job.place / "live.jsonl", "a", encoding="utf-8") as live:
+    with job.open_live(resumes) as live:
         for told_of in credit.train(plan, job.run, resume=resumes, stop=lambda: job.is_to_stop):
             if isinstance(told_of, credit.Trained):
                 metrics = finish(job.run, plan, told_of)

@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import replace
+from dataclasses import asdict, replace
 from itertools import pairwise
 from time import monotonic, sleep
 
@@ -44,6 +44,69 @@ def test_a_job_is_trained_told_and_examined():
     assert job.live()[-1]["loss"] < job.live()[0]["loss"]
     assert job.findings() == []
     assert {line["what"] for line in jobs.curves([job])} == {"training", "held out"}
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.usefixtures("queue_only")
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("order.json", ""),
+        ("order.json", DEEP),
+        ("order.json", "[]"),
+        ("order.json", '{"task": "mnist"}'),
+        ("order.json", json.dumps(asdict(SMALL) | {"asked": "x"})),
+        ("order.json", json.dumps(asdict(SMALL) | {"asked": None})),
+        ("order.json", json.dumps(asdict(SMALL) | {"recipe": 3})),
+        ("order.json", json.dumps(asdict(SMALL) | {"columns": {"text": 3}})),
+        ("status.json", '{"x": 1}'),
+        ("status.json", '{"state": [], "said": ""}'),
+        ("status.json", '{"state": "failed"}'),
+        ("status.json", '{"state": "finished", "said": ""}'),
+        ("status.json", '{"state": "finished", "said": "", "metrics": {}, "examples": 3, "seconds": null}'),
+        ("status.json", '{"state": "finished", "said": "", "metrics": {"accuracy": "x"}, "examples": 3, "seconds": 1}'),
+        ("status.json", '{"state": "training", "said": "", "steps": 3}'),
+    ],
+)
+def test_a_damaged_job_stands_in_nobodys_way(name, content):
+    damaged, sound = jobs.submit(SMALL), jobs.submit(SMALL)
+    (damaged.place / name).write_text(content, "utf-8")
+    assert jobs.ahead(sound) <= 1
+    jobs.expire()
+    if name == "order.json":
+        assert sound.place in [job.place for job in jobs.all_jobs()]
+        with pytest.raises(InputError, match="no longer here"):
+            jobs.find(damaged.name)
+    else:
+        assert damaged.status() == {"state": "failed", "said": "Its files are damaged: start it again."}
+    trainer.main(jobs.folder())
+    assert sound.status()["state"] == "finished"
+
+
+@pytest.mark.usefixtures("queue_only")
+def test_lines_that_cannot_be_drawn_are_left_out():
+    job = jobs.submit(SMALL)
+    good = '{"step": 1, "loss": 2.0}'
+    bad = ["3", "[1]", "null", '"x"', '{"step": 1, "loss": "x"}', '{"step": 1}', "{", DEEP, '{"step": 1, "loss": NaN}']
+    (job.place / "live.jsonl").write_text("\n".join([good, *bad, good, '{"step": 9, "lo']), "utf-8")
+    assert job.live() == [json.loads(good)] * 2
+    with job.open_live(resumes=True) as live:
+        live.write(good + "\n")
+    assert job.live() == [json.loads(good)] * 3  # nothing was written behind a line that was cut off
+    for findings in (None, 3, [1], [{}], {"layer": "x"}):
+        (job.place / "doctor.json").write_text(json.dumps({"findings": findings}), "utf-8")
+        assert job.findings() == []
+    line = {"epoch": 0, "step": 12, "loss": 1.0, "lr": 0.1, "seconds": 1.0, "validation": {"loss": 1.0}, "layers": []}
+    job.run.folder.mkdir()
+    for change in ({"layers": 3}, {"layers": [{}]}, {"layers": [{"name": "x", "gradient": "y"}]}, {"step": [1]}):
+        job.run.history.write_text(json.dumps(line | change) + "\n", "utf-8")
+        assert job.history() == []
+    del line["step"]
+    job.run.history.write_text(json.dumps(line) + "\n", "utf-8")
+    assert job.history() == [line]
+    assert {each["what"] for each in jobs.curves([job])} == {"training"}
 
 
 @pytest.mark.usefixtures("queue_only")

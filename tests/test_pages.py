@@ -1,5 +1,6 @@
 """Every page of the application, run without a browser: with the shipped weights, and with none."""
 
+import json
 import shutil
 from pathlib import Path
 from threading import Thread
@@ -527,6 +528,34 @@ def test_a_table_without_columns_gets_a_sentence(table, queue_only):
     assert not app.exception
     assert "file" in app.error[0].value
     assert next(each for each in app.button if each.label == "Start").disabled
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("order.json", "[]"),
+        ("order.json", json.dumps(dict.fromkeys(("task", "model", "data", "dataset", "title"), "x"))),
+        ("status.json", '{"state": "finished", "said": ""}'),
+        ("live.jsonl", '3\n{"step": 1, "loss": "x"}\n'),
+        ("doctor.json", '{"findings": [{}]}'),
+        (
+            "run/history.jsonl",
+            '{"epoch": 0, "loss": 1, "lr": 1, "seconds": 1, "validation": {"loss": 1}, "layers": 3}\n',
+        ),
+    ],
+)
+def test_a_damaged_training_is_shown_without_an_exception(name, content, queue_only):
+    job = queue_only.submit(queue_only.Order("mnist", "mlp", "sample", "mnist", "t"))
+    job.run.folder.mkdir()
+    job.tell("finished", metrics={"accuracy": 0.97}, examples=360, seconds=12.0)
+    (job.place / name).write_text(content, "utf-8")
+    app = AppTest.from_file(HOME, default_timeout=SECONDS)
+    app.query_params["runs"] = job.name
+    app.run().switch_page("train/page.py").run()
+    assert not app.exception
+    shown = " ".join([texts(app), *(each.value for each in app.warning)])
+    assert ("This training" in shown) == (name == "order.json")
+    assert ("Its files are damaged" in shown) == (name == "status.json")
 
 
 @pytest.mark.parametrize("task", ["mnist", "credit"])

@@ -154,6 +154,9 @@ def show(names: list[str], was_active: bool) -> None:
     except InputError as error:
         st.warning(str(error))
         return
+    if any(job.order.task not in OFFERS for job in jobs):
+        st.warning("This training is of a task that is not known here.")
+        return
     show_curves(jobs, palette)
     for number, job in enumerate(jobs, start=1):
         with st.container(border=True):
