@@ -90,6 +90,10 @@ def save_arrays(path: str | Path, arrays: Mapping[str, Array], facts: Mapping[st
     from safetensors.numpy import save
 
     for name, array in arrays.items():
+        if not isinstance(name, str) or name == "__metadata__":
+            raise TypeError(f"{name!r} cannot name an array: names are words, other than __metadata__")
+        if not isinstance(array, np.ndarray):
+            raise TypeError(f"{name} is of type {type(array).__name__}, not an array")
         if array.dtype.type not in _DTYPES.values():
             raise TypeError(f"{name} is {array.dtype}, a type that no model here uses")
     # one entry of metadata: safetensors writes several in any order, and equal runs should be equal files

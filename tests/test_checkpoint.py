@@ -373,6 +373,9 @@ def test_no_bytes_whatever_crash_the_reader(tmp_path_factory, content):
         ({"a": np.ones(2)}, {"f": object()}, TypeError),
         ({"a": np.ones(2)}, {"f": float("nan")}, ValueError),
         ({"a": np.ones(2, bool)}, {}, TypeError),
+        ({"a": [1.0]}, {}, TypeError),
+        ({3: np.ones(2)}, {}, TypeError),
+        ({"__metadata__": np.ones(2)}, {}, TypeError),  # the file could not be read again
         ({"a": np.array([None])}, {}, TypeError),
         ({"a": np.array(["text"])}, {}, TypeError),
         ({"a": np.ones(2, complex)}, {}, TypeError),

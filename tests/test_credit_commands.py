@@ -16,6 +16,7 @@ from apps.credit import command_line
 from apps.credit.model import load_credit
 from apps.credit.scoring import ADDED
 from apps.credit.simulate import simulate
+from core import load_arrays, save_arrays
 
 pytest.importorskip("rich")
 pytest.importorskip("matplotlib")
@@ -178,6 +179,11 @@ def test_a_run_is_resumed_as_it_was_begun(capsys):
         (["--csv", "a.csv", "--target", "default", "--cost", "1"], "two numbers above 0"),
         (["--csv", "a.csv", "--target", "default", "--cost", "1:-5"], "two numbers above 0"),
         (["--csv", "a.csv", "--target", "default", "--model", "nope"], "choose one of blend"),
+        (["--csv", "a.csv", "--target", "default", "--cost", "1:nan"], "two numbers above 0"),
+        (["--csv", "a.csv", "--target", "default", "--cost", "1e-320:1"], "two numbers above 0"),
+        (["--csv", "a.csv", "--target", "default", "--class-weights", "nan:1"], "two numbers above 0"),
+        (["--csv", "a.csv", "--target", "default", "--score", ""], "no column ''"),
+        (["--csv", "a.csv", "--target", "default", "--weight", ""], "no column ''"),
         (["--data", "sample", "--lr", "-1"], "lr is a finite number above 0"),
         (["--resume"], "Give its folder"),
         (["--dataset", "german"], "no place on the hub"),
@@ -190,6 +196,53 @@ def test_bad_input_gets_a_sentence_and_status_two(flags, message, capsys):
     assert message in err
     assert "Traceback" not in err
     assert not Path("runs").exists()
+
+
+def test_numbers_too_large_to_reckon_with_are_named(run, capsys):
+    path = write("a.csv", rows=60)
+    lines = path.read_text().splitlines()
+    column = lines[0].split(",").index("income")
+    cells = lines[3].split(",")
+    for number in ("1e305", "-1e150", "1e400"):
+        cells[column] = number
+        path.write_text("\n".join([*lines[:3], ",".join(cells), *lines[4:]]))
+        assert train("--out", "new") == 2
+        assert f"Row 3, column income: '{number}' is not a finite number up to 1e100" in capsys.readouterr().err
+        assert command_line.predict(["a.csv", "--run", str(run), "--out", "scored.csv"]) == 0
+        assert records("scored.csv")[2]["decision"] == "not scored"
+
+
+def test_a_file_may_begin_with_empty_lines(run):
+    path = write("new.csv", rows=20)
+    assert command_line.predict(["new.csv", "--run", str(run), "--out", "plain.csv"]) == 0
+    path.write_text("\n\n" + path.read_text())
+    assert command_line.predict(["new.csv", "--run", str(run), "--out", "scored.csv"]) == 0
+    assert records("scored.csv") == records("plain.csv")
+
+
+def test_a_run_is_not_resumed_with_other_weights_of_rows(capsys):
+    write("a.csv", share=np.ones(900))
+    flags = [*TABLE, "--weight", "share", "--out", "run"]
+    assert command_line.train([*flags, "--model", "additive", "--epochs", "1"]) == 0
+    write("a.csv", share=np.arange(1, 901))
+    assert command_line.train([*flags, "--resume"]) == 2
+    assert "other data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"recipe": {}}, {"seed": -1}, {"class_weights": []}, {"class_weights": [-1, 1]}, {"model": "zz"}],
+)
+def test_a_state_of_no_training_is_named(capsys, change):
+    write("a.csv")
+    assert train("--out", "run") == 0
+    arrays, facts = load_arrays("run/state.safetensors")
+    for told in (change, {"bag": facts["bag"] | {"state": "x"}}):
+        save_arrays("run/state.safetensors", arrays, facts | told)
+        capsys.readouterr()
+        assert command_line.train([*TABLE, "--out", "run", "--resume"]) == 2
+        err = capsys.readouterr().err.splitlines()
+        assert "state.safetensors: the file is damaged" in err[-1]
 
 
 def test_a_description_that_nobody_would_read_stops_the_training_before_it_begins(capsys, monkeypatch):

@@ -198,6 +198,15 @@ def test_a_csv_may_have_any_number_of_classes(tmp_path):
     assert len(data.train) == 24
 
 
+def test_a_csv_may_begin_with_empty_lines(tmp_path):
+    path = write(tmp_path / "a.csv", GOOD)
+    path.write_text("\n\n" + path.read_text("utf-8"), "utf-8")
+    assert read_csv(path, "text") == ["a", "b", "c", "d"]
+    path.write_text("\n\n\n")
+    with pytest.raises(InputError, match="no row below its head"):
+        read_csv(path, "text")
+
+
 GOOD = [("a", "x"), ("b", "y"), ("c", "x"), ("d", "y")]
 
 

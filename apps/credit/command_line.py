@@ -124,7 +124,7 @@ def _pair(flag: str, text: str | None) -> tuple[float, float] | None:
         return None
     try:
         first, second = (float(part) for part in text.split(":"))
-        if min(first, second) > 0 and max(first, second) < 1e9:
+        if all(1e-9 < number < 1e9 for number in (first, second)):  # nor NaN
             return first, second
     except ValueError:
         pass
@@ -189,9 +189,13 @@ def _as_begun(
     try:
         parts = {str(part): Recipe(**recipe) for part, recipe in saved["recipe"].items()}
         model, seed = str(saved["model"]), int(saved["seed"])
+        if model not in MODELS or parts.keys() != {*MODELS[model]} or not 0 <= seed < 2**63:
+            raise ValueError(f"no training of {model} is like it")
         weights = None if saved["class_weights"] is None else tuple(map(float, saved["class_weights"]))
+        if weights is not None and not (len(weights) == 2 and all(1e-9 < weight < 1e9 for weight in weights)):
+            raise ValueError(f"class weights of {weights}")
         dataset = str(saved["data"]["dataset"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{run.state}: the file is damaged ({error}).") from None
     first = next(iter(parts.values()))
     began = {name: getattr(first, name) for name in given} | {"model": model, "seed": seed}
@@ -199,7 +203,7 @@ def _as_begun(
     for name, was in began.items():
         if asked[name] != was:
             raise InputError(f"{run.folder} was begun with {name} {was}, not {asked[name]}: resume it as it was begun.")
-    return model, dataset if dataset in DATASETS else "taiwan", parts, seed, weights  # type: ignore[return-value]
+    return model, dataset if dataset in DATASETS else "taiwan", parts, seed, weights
 
 
 def _watch(plan: Plan, run: Run, arguments: argparse.Namespace) -> Trained | None:

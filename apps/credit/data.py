@@ -186,6 +186,8 @@ class Applicants:
             content = column.tobytes() if isinstance(column, np.ndarray) else "\0".join(column).encode()
             digest.update(f"{name}\0{len(column)}\0".encode() + content)
         digest.update(self.test.astype(np.int64).tobytes())
+        if self.weight is not None:
+            digest.update(self.weight.tobytes())
         return digest.hexdigest()[:16]
 
 
@@ -269,9 +271,9 @@ def _assemble(
     """Apply what is known and what the user says, and set the test rows apart."""
     protected = known.protected if choices.protected is None else tuple(choices.protected)
     dropped = dict(known.dropped) | dict.fromkeys(choices.exclude, "excluded by the user")
-    if choices.score:
+    if choices.score is not None:
         dropped[choices.score] = "the score to compare with"
-    if choices.weight:
+    if choices.weight is not None:
         dropped[choices.weight] = "the weights of the rows"
     if lost := [column for column in (known.target, *known.dropped) if column not in table.columns]:
         raise InputError(f"{name} has no column {lost[0]!r}: give a whole copy.")
@@ -287,17 +289,19 @@ def _assemble(
     )
     train, test = stratified(t, TEST, np.random.default_rng(0))
     cost = choices.cost or known.cost
-    weight = _weights(table, choices.weight) if choices.weight else None
+    weight = _weights(table, choices.weight) if choices.weight is not None else None
     return Applicants(name, dataset, table, schema, t, train, test, cost, known.purpose, notice, best, weight)
 
 
 def _weights(table: Table, column: str) -> np.ndarray:
-    """A column of numbers from 0 up, not all zero. Raises InputError for others."""
+    """A column of numbers from 0 to 1e12, not all zero. Raises InputError for others."""
     values, wrong = table.numbers(column)
-    bad = np.flatnonzero(~(values >= 0))
+    bad = np.flatnonzero(~((values >= 0) & (values <= 1e12)))
     if wrong or len(bad) or not values.sum() > 0:
         row = min([*wrong, *map(int, bad), len(values)])
-        raise InputError(f"Row {table.first + row}, column {column}: weights are numbers from 0 up, not all zero.")
+        raise InputError(
+            f"Row {table.first + row}, column {column}: weights are numbers from 0 up to 1e12, not all zero."
+        )
     return values
 
 

@@ -326,10 +326,8 @@ def _infer(table: Table, name: str) -> Feature | str:
         return _categories(table, name)
     if wrong:
         row, text = next(iter(wrong.items()))
-        raise InputError(
-            f"Row {table.first + row}, column {name}: {text[:40]!r} is not a finite number, as others there are;"
-            " mend it, or give --exclude."
-        )
+        told = f"Row {table.first + row}, column {name}: {text[:40]!r} is not a finite number up to 1e100"
+        raise InputError(f"{told}, as others there are; mend it, or give --exclude.")
     if not len(filled):
         return "always missing"
     distinct, counts = np.unique(filled, return_counts=True)

@@ -22,6 +22,7 @@ Column = np.ndarray | Sequence[str]
 MISSING = frozenset({"", "na", "n/a", "nan", "null", "none", "?", "."})
 MOST_ROWS = 5_000_000  # of a table that is read whole
 MOST_CELL = 10_000  # characters
+MOST_NUMBER = 1e100  # beyond, squares overflow
 SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 
 
@@ -89,7 +90,7 @@ def canonical(text: str) -> str:
 
 
 def _number(text: str) -> float:
-    """NaN for missing, infinity for what is no finite number."""
+    """NaN for missing, infinity for what is no finite number, or too large to reckon with."""
     text = text.strip()
     if text.lower() in MISSING:
         return float("nan")
@@ -97,7 +98,7 @@ def _number(text: str) -> float:
         value = float(text) if "_" not in text else float("inf")
     except ValueError:
         return float("inf")
-    return value if isfinite(value) else float("inf")
+    return value if abs(value) <= MOST_NUMBER else float("inf")  # also of what is no number
 
 
 def read_csv(path: Path) -> Table:
@@ -194,7 +195,7 @@ def _chunks(
 
 def _header(path: object, reader: Iterator[list[str]]) -> list[str]:
     try:
-        names = [name.strip() for name in next(reader)]
+        names = [name.strip() for name in next(row for row in reader if row)]
     except StopIteration:
         raise InputError(f"{path} is empty: give a CSV file with names of columns in its first line.") from None
     except UnicodeDecodeError:

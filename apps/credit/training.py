@@ -342,7 +342,7 @@ def _resume(plan: Plan, run: Run, bag: Bag) -> list[Facts]:
         raise InputError(f"{run.folder} was begun with other features: give --derive, --monotone and the like as then.")
     try:
         bag.restore(arrays, saved["bag"])
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise CheckpointError(f"{run.state}: the file is damaged ({error})") from None
     finished = len(bag.done) + bag.began
     history = run.read_history(10**9)

@@ -221,14 +221,16 @@ def read_csv(path: Path, column: str) -> list[str]:
 
 def _column(path: Path, column: str) -> list[tuple[int, str]]:
     """(number of the row, value) of every row that is not empty"""
-    values = []
+    values, at = [], -1
     for row, fields in _rows(path):
-        if row == 1:
+        if not fields:
+            continue  # an empty line is none
+        if at < 0:
             if fields.count(column) != 1:
                 found = "has it twice" if column in fields else f"has {', '.join(fields[:30])[:600]}"
                 raise InputError(f"{path} has no column {column!r} of its own: it {found}; give the name of one.")
             at = fields.index(column)
-        elif fields:  # an empty line is none
+        else:
             if len(fields) <= at:
                 raise InputError(f"Row {row} of {path} has {len(fields)} columns, so no {column}: mend the row.")
             values.append((row, check_text(fields[at], f"Row {row} of {path}")))
