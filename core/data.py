@@ -17,12 +17,16 @@ class Examples:
     `take(rows, epoch, ctx)` gives a batch, valid until the next call with that ctx. A subclass may override it to
     augment, with randomness keyed by (a seed of its own, epoch, row), so that a resumed training sees the same.
 
-    Raises ValueError where the lengths differ, there is no example, or a target or weight is not finite.
+    Raises ValueError where something else than numbers is given, the lengths differ, there is no example, or a target
+    or weight is not finite.
     """
 
     def __init__(self, x: Array, t: Array, weight: Array | None = None) -> None:
         x, t = np.asarray(x), np.asarray(t)
         weight = None if weight is None else np.asarray(weight)
+        for name, array in (("x", x), ("t", t), *([] if weight is None else [("weight", weight)])):
+            if not array.ndim or array.dtype.kind not in "biuf":
+                raise ValueError(f"{name} is an array of numbers, an entry an example, not {array.dtype} {array.shape}")
         if len(x) != len(t) or (weight is not None and weight.shape != (len(x),)):
             raise ValueError(
                 f"x, t and weight must hold one entry an example, but x is {x.shape}, t is {t.shape}"
@@ -35,7 +39,8 @@ class Examples:
         if weight is not None and not (np.isfinite(weight).all() and (weight >= 0).all()):
             raise ValueError("weights of examples are finite numbers from 0 up")
         self.x: Any = x
-        self.t, self.weight = t, weight
+        self.t = t.astype(np.int64) if t.dtype == np.uint64 else t  # whose sums with other integers are no integers
+        self.weight = weight
 
     def __len__(self) -> int:
         return len(self.x)

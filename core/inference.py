@@ -36,6 +36,8 @@ class Inference:
     """
 
     def __init__(self, model: Layer, *, micro_batch: int = 256, threads: int = 1, blas_threads: int = 1) -> None:
+        if not isinstance(model, Layer):
+            raise TypeError(f"a model is a layer that was made, Sequential(…) say, not {model!r}")
         if micro_batch < 1:
             raise ValueError(f"micro_batch is a whole number from 1 up, not {micro_batch}")
         self.model, self.micro_batch, self.threads = model, micro_batch, max(1, threads)
@@ -56,7 +58,10 @@ class Inference:
 
     def __call__(self, x: Array | Padded | Ragged) -> Array:
         """The outputs of the model for x (N, …): see `predict`."""
-        x = x if isinstance(x, Padded | Ragged) else np.asarray(x)
+        if not isinstance(x, Padded | Ragged):
+            x = np.asarray(x)
+            if not x.ndim:
+                raise ValueError(f"x is an array (N, …) of examples, not {x!r}")
         count = len(x)
         if not count:
             raise ValueError("there is nothing to predict: 0 examples")
@@ -134,8 +139,11 @@ def evaluate(
 
     The loss is weighted as in training; metrics count every example once.
 
-    Raises ValueError where data and model do not fit.
+    Raises ValueError where data and model do not fit, TypeError where data or loss are of another kind.
     """
+    for given, kind in ((data, Examples), (loss, Loss)):
+        if not isinstance(given, kind):
+            raise TypeError(f"evaluate takes Examples(x, t) and a loss that was made, not {given!r:.60}")
     outputs = predict(model, data.x, micro_batch=micro_batch, threads=threads)
     total = loss.total_weight(data.t, data.weight)
     value, _ = loss(outputs, data.t, 1 / total if total else 0.0, Context(dtype=outputs.dtype), data.weight)

@@ -523,6 +523,45 @@ def test_an_argument_of_another_kind_is_refused_in_words(place, value, message):
         next(fit(*given, **others))
 
 
+def test_evaluation_and_prediction_refuse_another_kind_in_words():
+    x, t = np.ones((4, 3), np.float32), np.zeros(4, np.int64)
+    model, loss = Dense(3, 2, rng=np.random.default_rng(0)), SoftmaxCrossEntropy()
+    with pytest.raises(TypeError, match=r"evaluate takes Examples\(x, t\) and a loss that was made, not \(array"):
+        evaluate(model, (x, t), loss)
+    with pytest.raises(TypeError, match=r"a loss that was made, not <class"):
+        evaluate(model, Examples(x, t), SoftmaxCrossEntropy)
+    for wrong in (Dense, None, x):
+        with pytest.raises(TypeError, match=r"a model is a layer that was made"):
+            predict(wrong, x)
+    for wrong in (None, 3.0):
+        with pytest.raises(ValueError, match=r"x is an array .* of examples, not"):
+            predict(model, wrong)
+
+
+@pytest.mark.parametrize(
+    ("x", "t", "weight", "message"),
+    [
+        (np.ones((2, 3)), None, None, r"t is an array of numbers, an entry an example, not object \(\)"),
+        (np.ones((2, 3)), np.array(["a", "b"]), None, "t is an array of numbers"),
+        (np.ones((2, 3)), np.ones(2, complex), None, "t is an array of numbers"),
+        (np.array([None, None]), np.zeros(2), None, "x is an array of numbers"),
+        (np.ones((2, 3)), np.zeros(2), np.array(["a", "b"]), "weight is an array of numbers"),
+    ],
+)
+def test_examples_are_numbers(x, t, weight, message):
+    with pytest.raises(ValueError, match=message):
+        Examples(x, t, weight)
+
+
+def test_labels_of_any_whole_type_are_learned_from():
+    values = []
+    for kind in (np.uint8, np.int16, np.int64, np.uint64):
+        model = Dense(3, 2, rng=np.random.default_rng(0))
+        data = Examples(np.arange(12, dtype=np.float32).reshape(4, 3), np.array([0, 1, 1, 0], kind))
+        values.append(next(fit(model, SoftmaxCrossEntropy(), Adam(1e-3), data, Recipe())).loss)
+    assert len({*values}) == 1
+
+
 def test_scratch_is_shared_by_the_layers_of_a_pass_but_not_by_calls_that_run_side_by_side():
     def scratch(*contexts):
         return [each.scratch("sums", (3,)) for each in contexts]
