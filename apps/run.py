@@ -164,7 +164,7 @@ _NO_NUMBERS = ("validation", "layers", "part")  # in a line of the history
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is a number that a training may tell, and a plot can show."""
+    """Whether it is a number that a training may tell, and a plot can show: finite, and below 1e100 either way."""
     return isinstance(value, int | float) and abs(value) < 1e100
 
 

@@ -504,12 +504,20 @@ def test_nothing_waits_for_a_fifo(capsys, digit):
     assert command_line.predict(["mnist", "pipe"]) == 2
     assert "it is not a file" in capsys.readouterr().err
     assert command_line.predict(["mnist", "--out", "pipe", str(digit[0])]) == 2
-    assert "pipe is not a file" in capsys.readouterr().err
+    assert "pipe is not a file: give --out the name of a CSV file" in capsys.readouterr().err
+    assert Path("pipe").is_fifo()
     train("--out", "run")
     Path("run/model.json").unlink()
     os.mkfifo("run/model.json")
     assert command_line.predict(["mnist", "--run", "run", str(digit[0])]) == 2
     assert "this is not a file" in capsys.readouterr().err
+
+
+def test_a_link_to_itself_is_no_file_to_write(capsys, digit):
+    Path("loop").symlink_to("loop")
+    assert command_line.predict(["mnist", "--out", "loop", str(digit[0])]) == 2
+    assert "loop is not a file: give --out the name of a CSV file" in capsys.readouterr().err
+    assert Path("loop").is_symlink()
 
 
 def test_a_link_is_followed_and_not_replaced(capsys, digit):

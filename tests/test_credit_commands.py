@@ -370,6 +370,7 @@ def test_the_input_is_never_overwritten(run, capsys):
     assert path.read_bytes() == before
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="there are no fifos here")
 def test_what_is_no_file_is_not_replaced_and_a_link_is_followed(run, capsys):
     write("new.csv", rows=20)
     os.mkfifo("pipe")

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -250,15 +249,6 @@ def test_standard_input_that_cannot_be_read_is_one_sentence(run, capsys, monkeyp
     err = capsys.readouterr().err
     assert message in err
     assert len(err.splitlines()) == 1
-
-
-def test_what_is_no_file_is_not_replaced_by_a_table(run, capsys):
-    os.mkfifo("pipe")
-    Path("loop").symlink_to("loop")
-    for name in ("pipe", "loop", "."):
-        assert command_line.predict(["sentiment", "--run", str(run), "fine", "--out", name]) == 2
-        assert f"{name} is not a file: give --out the name of a CSV file" in capsys.readouterr().err
-    assert Path("pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -84,16 +84,15 @@ def load(data: str | None, dataset: str = "imdb", tested: bool = False) -> TaskD
     if any(source.kind == "sample" for source in sources):
         told = next((source.notice for source in sources if source.notice), None)
         return _sample(told)
-    train, groups = (None, None) if tested else _learned(sources, dataset)
+    train, groups = (None, None) if tested else _learned(sources, parts, dataset)
     test = _read(sources[0], parts[0].test, parts[0].text)
     name = " + ".join([part.repository for part in parts] + ["sample"] * ("sample" in DATASETS[dataset]))
     notice = next((source.notice for source in sources if source.notice), None)
     return _task_data(name, test if train is None else train, test, LABELS, notice, parts[0].test, groups)
 
 
-def _learned(sources: Sequence[Source], dataset: str) -> tuple[Texts, np.ndarray | None]:
-    """What is learned from, and which of it belongs together."""
-    parts = [CORPORA[name] for name in DATASETS[dataset] if name != "sample"]
+def _learned(sources: Sequence[Source], parts: Sequence[Corpus], dataset: str) -> tuple[Texts, np.ndarray | None]:
+    """What is learned from, and (N,) which of it belongs together."""
     learned = [_read(source, "train", part.text) for source, part in zip(sources, parts, strict=True)]
     if "sample" in DATASETS[dataset]:
         learned += [_sample(None).train] * REPEATED  # type: ignore[list-item]
