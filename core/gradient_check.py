@@ -10,7 +10,7 @@ import numpy as np
 
 from core.context import Array, Context
 from core.gradients import Gradients
-from core.layer import Layer, Table
+from core.layer import Layer, Table, check_model
 from core.padded import Padded, call, values_of
 
 
@@ -37,8 +37,15 @@ def gradient_check(
     random.
 
     Returns the largest absolute difference. Raises GradientError where one is larger than atol + rtol · |difference
-    quotient|, and ValueError where a gradient is missing or has another shape than its array.
+    quotient|, and ValueError where a gradient is missing or has another shape than its array, or where nothing would be
+    compared: no examples, an ε that is not positive, `most` below 1.
     """
+    check_model(layer)
+    x = x if isinstance(x, Padded) else np.asarray(x)
+    if not x.shape or not len(x):
+        raise ValueError(f"x is an array (N, …) of one example or more, not {x!r}")
+    if not 0 < epsilon < np.inf or most < 1:
+        raise ValueError(f"epsilon is positive and most is from 1 up: {epsilon} and {most} would compare nothing")
     layer = copy.deepcopy(layer)
     for parameter in layer.parameters():
         parameter.value = parameter.value.astype(np.float64)

@@ -11,7 +11,7 @@ import numpy as np
 
 from core.context import Array, Context
 from core.data import Examples
-from core.layer import Layer, check_input, dtype_of
+from core.layer import Layer, check_input, check_model, dtype_of
 from core.losses import Loss
 from core.padded import Padded, call
 from core.parallel import Crew, blas_threads, even_cuts
@@ -36,8 +36,7 @@ class Inference:
     """
 
     def __init__(self, model: Layer, *, micro_batch: int = 256, threads: int = 1, blas_threads: int = 1) -> None:
-        if not isinstance(model, Layer):
-            raise TypeError(f"a model is a layer that was made, Sequential(…) say, not {model!r}")
+        check_model(model)
         if micro_batch < 1:
             raise ValueError(f"micro_batch is a whole number from 1 up, not {micro_batch}")
         self.model, self.micro_batch, self.threads = model, micro_batch, max(1, threads)

@@ -136,6 +136,12 @@ def dtype_of(model: Layer) -> np.dtype[Any]:
     return dtypes.pop()
 
 
+def check_model(model: Any) -> None:
+    """Refuse what is not a layer, a class or a name say, in words."""
+    if not isinstance(model, Layer):
+        raise TypeError(f"a model is a layer that was made, Sequential(…) say, not {model!r}")
+
+
 def check_input(x: Any, model: Layer) -> None:
     """Refuse an input whose floating type is not the model's, in words, before a product does so in riddles."""
     dtype = dtype_of(model)

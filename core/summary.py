@@ -11,7 +11,7 @@ import numpy.typing as npt
 from core.context import Array, Context, Shape
 from core.flat import CHUNK
 from core.gradients import Gradients
-from core.layer import Layer, Parameter, Statistic, Table, dtype_of
+from core.layer import Layer, Parameter, Statistic, Table, check_model, dtype_of
 from core.observe import inner_layers, observe
 from core.optimizers import Optimizer
 from core.recipe import Recipe
@@ -95,9 +95,14 @@ def summary(
     layer holds for each different id is not in it, since here all are alike. Nothing is changed. `dtype` is that of the
     inputs (default: the model's; give an integer type for ids).
 
-    Raises ValueError, from the layer, where the shape does not fit.
+    Raises ValueError where the shape is none, or, from the layer, does not fit; TypeError for another kind.
     """
+    check_model(model)
     recipe = recipe or Recipe()
+    if not isinstance(recipe, Recipe) or not isinstance(optimizer, Optimizer | None):
+        raise TypeError(f"recipe and optimizer are made, Recipe(…) and Adam(…) say, not {recipe!r} and {optimizer!r}")
+    if not isinstance(shape, tuple | list) or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
+        raise ValueError(f"shape is that of one example, in whole numbers from 1 up, (1, 28, 28) say, not {shape!r}")
     x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)  # ids of 0 would be padding
     rows: list[Row] = []
     seen: set[Parameter] = set()  # a layer used twice has its parameters once

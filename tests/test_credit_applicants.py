@@ -166,6 +166,8 @@ def test_a_sent_file_is_parsed_within_its_bounds():
         (b"a\n", "no rows"),
         (b"a\n1\n2\n", "more than 1 rows"),
         ("a\n1".encode("utf-16"), "UTF-16"),
+        ("a\n1".encode("utf-16-le"), "UTF-16"),
+        ("a\n1".encode("utf-16-be"), "UTF-16"),
         (b"a\n\xff\n", "not UTF-8"),
         (b"a\n" + b"x" * 99, "field larger"),
         (b'a\n"x', "not a CSV file"),

@@ -39,6 +39,8 @@ def written(tmp_path, text, encoding="utf-8"):
         (HEAD + '1,"x,2,0\n', "not a CSV file"),
         ((HEAD + "1,Zürich,2,0\n").encode("latin-1"), "not UTF-8"),
         ((HEAD + "1,x,2,0\n").encode("utf-16"), "UTF-16"),
+        ((HEAD + "1,x,2,0\n").encode("utf-16-le"), "UTF-16"),
+        ((HEAD + "1,x,2,0\n").encode("utf-16-be"), "UTF-16"),
     ],
 )
 def test_a_file_of_another_form_gets_a_sentence(tmp_path, text, message):

@@ -342,6 +342,27 @@ def test_a_gradient_check_is_not_blind_to_small_faults(offset):
         gradient_check(SlightlyOff(), np.random.default_rng(6).standard_normal((3, 4)))
 
 
+@pytest.mark.parametrize(
+    ("x", "settings", "message"),
+    [
+        (np.ones((0, 4)), {}, "one example or more"),
+        (3.0, {}, "one example or more"),
+        (np.ones((2, 4)), {"most": 0}, "would compare nothing"),
+        (np.ones((2, 4)), {"epsilon": 0}, "would compare nothing"),
+        (np.ones((2, 4)), {"epsilon": float("nan")}, "would compare nothing"),
+    ],
+)
+def test_a_gradient_check_that_would_compare_nothing_is_refused(x, settings, message):
+    with pytest.raises(ValueError, match=message):
+        gradient_check(Tanh(), x, **settings)
+
+
+def test_a_gradient_check_takes_rows_of_numbers_and_no_class():
+    assert gradient_check(Tanh(), [[0.5, -0.2]]) < 1e-6
+    with pytest.raises(TypeError, match="a model is a layer that was made"):
+        gradient_check(Tanh, np.ones((2, 4)))
+
+
 def test_the_first_layer_computes_no_gradient_of_the_examples():
     rng = np.random.default_rng(7)
     model = Sequential(Tanh(), Dense(4, 3, rng=rng), ReLU(), Dense(3, 2, rng=rng))

@@ -265,3 +265,18 @@ def test_memory_does_not_grow_with_data_or_time():
     finally:
         tracemalloc.stop()
     assert sizes[-1] - sizes[0] < 16 * 1024, sizes
+
+
+@pytest.mark.parametrize("shape", [3, None, (-3,), (3.5,), ("a",), (0,)])
+def test_a_shape_is_whole_numbers(shape):
+    with pytest.raises(ValueError, match="shape is that of one example"):
+        summary(Dense(3, 2, rng=RNG), shape)
+
+
+def test_another_kind_is_refused_in_words():
+    model = Dense(3, 2, rng=RNG)
+    with pytest.raises(TypeError, match="a model is a layer that was made"):
+        summary(Dense, (3,))
+    for others in ({"recipe": Recipe}, {"recipe": "quick"}, {"optimizer": Adam}, {"optimizer": "adam"}):
+        with pytest.raises(TypeError, match="recipe and optimizer are made"):
+            summary(model, (3,), **others)

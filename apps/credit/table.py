@@ -154,7 +154,7 @@ def csv_of(names: Sequence[str], rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def _check_start(path: object, start: bytes) -> None:
-    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) or b"\0" in start[:2]:  # "a" is 61 00 or 00 61
         raise InputError(f"{path} is written in UTF-16: save it as UTF-8.")
 
 
