@@ -37,18 +37,11 @@ def gradient_check(
     random.
 
     Returns the largest absolute difference. Raises GradientError where one is larger than atol + rtol · |difference
-    quotient|, and ValueError where a gradient is missing or has another shape than its array, or where nothing would be
+    quotient|, ValueError where a gradient is missing or of another shape than its array, or where nothing would be
     compared: no examples, an ε that is not positive, `most` below 1.
     """
-    check_model(layer)
-    x = x if isinstance(x, Padded) else np.asarray(x)
-    if not x.shape or not len(x):
-        raise ValueError(f"x is an array (N, …) of one example or more, not {x!r}")
-    if not 0 < epsilon < np.inf or most < 1:
-        raise ValueError(f"epsilon is positive and most is from 1 up: {epsilon} and {most} would compare nothing")
-    layer = copy.deepcopy(layer)
-    for parameter in layer.parameters():
-        parameter.value = parameter.value.astype(np.float64)
+    x = _checked(layer, x, epsilon, most)
+    layer = _in_float64(layer)
     v = np.array(values_of(x), np.float64 if x.dtype.kind == "f" else x.dtype)
     given = Padded(v, x.lengths, x.weight) if isinstance(x, Padded) else v
     rng = np.random.default_rng(seed)
@@ -85,6 +78,25 @@ def gradient_check(
         ),
         default=0.0,
     )
+
+
+def _checked(layer: Any, x: Any, epsilon: float, most: int) -> Array | Padded:
+    """x, as an array or a padded batch; what would compare nothing, and pass, is refused."""
+    check_model(layer)
+    given: Array | Padded = x if isinstance(x, Padded) else np.asarray(x)
+    if not given.shape or not len(given):
+        raise ValueError(f"x is an array (N, …) of one example or more, not {x!r}")
+    if not 0 < epsilon < np.inf or most < 1:
+        raise ValueError(f"epsilon is positive and most is from 1 up: {epsilon} and {most} would compare nothing")
+    return given
+
+
+def _in_float64(layer: Layer) -> Layer:
+    """A copy of the layer, its parameters in float64"""
+    layer = copy.deepcopy(layer)
+    for parameter in layer.parameters():
+        parameter.value = parameter.value.astype(np.float64)
+    return layer
 
 
 def _worst(

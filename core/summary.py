@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -97,12 +98,8 @@ def summary(
 
     Raises ValueError where the shape is none, or, from the layer, does not fit; TypeError for another kind.
     """
-    check_model(model)
     recipe = recipe or Recipe()
-    if not isinstance(recipe, Recipe) or not isinstance(optimizer, Optimizer | None):
-        raise TypeError(f"recipe and optimizer are made, Recipe(…) and Adam(…) say, not {recipe!r} and {optimizer!r}")
-    if not isinstance(shape, tuple | list) or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
-        raise ValueError(f"shape is that of one example, in whole numbers from 1 up, (1, 28, 28) say, not {shape!r}")
+    _check_kinds(model, shape, recipe, optimizer)
     x = np.ones((8, *shape), dtype_of(model) if dtype is None else dtype)  # ids of 0 would be padding
     rows: list[Row] = []
     seen: set[Parameter] = set()  # a layer used twice has its parameters once
@@ -123,11 +120,10 @@ def summary(
     size = np.dtype(dtype_of(model)).itemsize
     learning = sum(p.value.size for p in model.trainable()) * size
     tables = [p for p in model.trainable() if isinstance(p, Table) and recipe.by_row]
-    ids = prod(shape)  # an example
 
     def met(examples: int) -> int:
         """The bytes of the rows of tables that so many examples can meet"""
-        return sum(min(len(p.value), examples * ids) * p.value.shape[1] * size for p in tables)
+        return sum(min(len(p.value), examples * prod(shape)) * p.value.shape[1] * size for p in tables)
 
     dense = learning - sum(p.value.nbytes for p in tables)
     whole = [p for p in model.trainable() if optimizer is not None and not isinstance(p, Table)]
@@ -143,6 +139,15 @@ def summary(
         slots=slots * learning + max([min(learning, CHUNK * size), *matrices, *blocks]) + fetched,
         activations=held * recipe.lanes,
     )
+
+
+def _check_kinds(model: Any, shape: Any, recipe: Any, optimizer: Any) -> None:
+    """Refuse another kind in words."""
+    check_model(model)
+    if not isinstance(recipe, Recipe) or not isinstance(optimizer, Optimizer | None):
+        raise TypeError(f"recipe and optimizer are made, Recipe(…) and Adam(…) say, not {recipe!r} and {optimizer!r}")
+    if not isinstance(shape, tuple | list) or not all(isinstance(n, int | np.integer) and n > 0 for n in shape):
+        raise ValueError(f"shape is that of one example, in whole numbers from 1 up, (1, 28, 28) say, not {shape!r}")
 
 
 def _extrapolate(model: Layer, x: Array, micro_batch: int) -> int:
