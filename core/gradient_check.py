@@ -38,7 +38,7 @@ def gradient_check(
 
     Returns the largest absolute difference. Raises GradientError where one is larger than atol + rtol · |difference
     quotient|, ValueError where a gradient is missing or of another shape than its array, or where nothing would be
-    compared: no examples, an ε that is not positive, `most` below 1.
+    compared: no examples, an ε that is not positive, `most` below 1; TypeError for what is no layer.
     """
     x = _checked(layer, x, epsilon, most)
     layer = _in_float64(layer)
